@@ -67,7 +67,7 @@ def reference_loss(m: BM3, dataset: Dataset, settings: Settings) -> Tensor:
     for u, i in zip(BATCH.users.tolist(), BATCH.positives.tolist(), strict=True):
         total = total + distance(predict(h_u[u]), h_i[i]) + distance(predict(h_i[i]), h_u[u])
         for modality in dataset.modalities[:2]:
-            h = m.projection[modality.name].T @ torch.from_numpy(modality.features[i]) + m.bias[modality.name]
+            h = m.projection[modality.name].T @ m.features[modality.name][i] + m.bias[modality.name]
             aligned = distance(predict(h), h_i[i]) + distance(predict(h), h)
             total = total + settings.alignment_weight * aligned
         total = total + settings.l2 / 2 * (h_u[u] @ h_u[u] + h_i[i] @ h_i[i])
@@ -77,7 +77,7 @@ def reference_loss(m: BM3, dataset: Dataset, settings: Settings) -> Tensor:
 @pytest.mark.parametrize("layers", [0, 1, 2])
 def test_the_loss_and_its_gradient_equal_the_reference(layers):
     dataset = toy()
-    m = model(dataset=dataset, dropout=0.0, layers=layers, alignment_weight=0.7)
+    m = model(dataset=dataset, dropout=0.0, layers=layers, alignment_weight=0.7, l2=0.2)
     parameters = list(m.parameters())
     expected = reference_loss(m, dataset, m.settings)
     actual = m.loss(BATCH)
@@ -107,6 +107,17 @@ def test_without_alignment_content_plays_no_part():
     changed.modalities[0].features[:] = 1.0
     same = [model(dataset=data, alignment_weight=0.0).loss(BATCH) for data in (toy(), changed)]
     assert torch.equal(*same)
+
+
+def test_features_are_trained_unless_told_otherwise_and_never_those_of_the_data_set():
+    dataset = toy()
+    for trained in (True, False):
+        m = model(dataset=dataset, train_features=trained)
+        optimiser = torch.optim.Adam(m.parameters())
+        m.loss(BATCH).backward()
+        optimiser.step()
+        assert torch.equal(m.features["image"], torch.from_numpy(toy().modalities[0].features)) is not trained
+        np.testing.assert_array_equal(dataset.modalities[0].features, toy().modalities[0].features)
 
 
 def test_dropout_is_drawn_in_training_only_from_its_own_stream():
