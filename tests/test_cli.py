@@ -31,7 +31,7 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
 
 
 def test_help_and_listing_models_load_no_torch() -> None:
-    code = "import sys, baselines, tmfun.cli as c; c._parser().format_help(); sys.exit('torch' in sys.modules)"
+    code = "import sys, baselines, tmfun.cli as c; c.parser().format_help(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
