@@ -28,7 +28,7 @@ HEARTBEAT = 60.0  # seconds between two lines of a long run
 
 def execute(specification: Specification, store: Store, device: str = "cpu", quiet: bool = True) -> None:
     """Train, rank, and write the record. Raises whatever goes wrong; nothing is written then."""
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     dataset = formats.load(specification.dataset)
     if dataset.content_hash != specification.content_hash:
         raise InputError(f"the data set '{dataset.name}' has changed since the run was planned; plan it again")
@@ -62,10 +62,8 @@ def execute(specification: Specification, store: Store, device: str = "cpu", qui
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("torch", "numpy", "scipy")},
             },
-            "seconds": {
-                "total": round(time.perf_counter() - started, 3),
-                **{what: round(float(np.median(took)), 4) for what, took in fitted.seconds.items() if took},
-            },
+            "seconds": _times(time.perf_counter() - started, fitted.seconds),
+            "cpu_seconds": _times(time.process_time() - cpu_started, fitted.cpu_seconds),
             "peak_memory_mb": round(_peak_memory(), 1),
             "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if on_gpu else None,
         },
@@ -94,6 +92,12 @@ def run_in_process(table: dict[str, Any], root: str, device: str, environment: d
     except Exception as error:
         store.write_failure(specification.run_id, f"{error or type(error).__name__}\n\n{traceback.format_exc()}")
         sys.exit(1)
+
+
+def _times(total: float, parts: dict[str, list[float]]) -> dict[str, float]:
+    """The total, and the median of each part, in seconds."""
+    medians = {what: round(float(np.median(took)), 4) for what, took in parts.items() if took}
+    return {"total": round(total, 3), **medians}
 
 
 def _heartbeat(specification: Specification, quiet: bool) -> Callable[[dict[str, Any]], None]:

@@ -227,7 +227,7 @@ def cost(group: OnDataset) -> Table:
     for result in group.results:
         provenances = [record.provenance for record in result.records]
         results = [record.result for record in result.records]
-        seconds = [provenance["seconds"] for provenance in provenances]
+        seconds = [p.get("cpu_seconds", p["seconds"]) if p["device"] == "cpu" else p["seconds"] for p in provenances]
         cells = (
             _median([r["parameters"] for r in results]),
             _median([s["epoch"] for s in seconds if "epoch" in s]),
@@ -253,7 +253,8 @@ def cost(group: OnDataset) -> Table:
     )
     processors = sorted({r.provenance["processor"] for result in group.results for r in result.records})
     notes = (
-        "Memory: peak of the whole process. Times are those of the recorded runs, which may have shared a machine.",
+        "Memory: peak of the whole process. Seconds: on a CPU, of processor time (of the clock in records that lack"
+        " it), else of the clock. Runs may have shared a machine.",
         *([f"Processors: {', '.join(processors)}."] if processors else []),
     )
     caption = f"Cost on {group.label}: medians over seeds; {group.protocol}; {seed_count(group.results)}."

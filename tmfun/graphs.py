@@ -79,11 +79,28 @@ def propagate(graph: Graph, x: Tensor, layers: int) -> Tensor:
 
 def lightgcn_layers(graph: Graph, x: Tensor, layers: int) -> Tensor:
     """The mean of x, graph @ x, ..., graph^layers @ x (LightGCN, He et al. 2020, eq. 8 with equal weights)."""
-    total = x
-    for _ in range(layers):
-        x = graph @ x
-        total = total + x
-    return total / (layers + 1)
+    return _LayerMean.apply(x, graph, layers)
+
+
+class _LayerMean(torch.autograd.Function):
+    """Written out because sums in place spare a training step half of its passes over users x d numbers."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, graph: Graph, layers: int) -> Tensor:
+        ctx.graph, ctx.layers = graph, layers
+        total = x.clone()
+        for _ in range(layers):
+            x = graph.times(x)
+            total += x
+        return total.div_(layers + 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        own = grads[0] / (ctx.layers + 1)
+        total = own
+        for _ in range(ctx.layers):
+            total = ctx.graph.times(total, "backward").add_(own)
+        return total, None, None
 
 
 def interaction_graph(dataset: Dataset) -> Graph:

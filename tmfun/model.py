@@ -85,6 +85,7 @@ class TMFUN(Recommender):
 
     title = "TMFUN"
     settings_type = Settings
+    numerics = 2
     content = True
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
@@ -274,18 +275,18 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, candidates: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Of query (I, d) and C candidates (I, d): the weighted mean (I, d), the weights (I, C) averaged over heads."""
-        s = self.settings
-        c = torch.stack(candidates, dim=1)  # (I, C, d)
+        s, count = self.settings, len(candidates)
         if not s.attention:
-            return c.mean(dim=1), c.new_full(c.shape[:2], 1 / len(candidates))
-        q = self.query.expand(len(c), -1) if s.attention_query == "none" else query @ self.query  # (I, d)
-        by_head = (s.heads, s.dimension // s.heads)
-        # W_k moves to the query's side, q . (W_k c) = (W_k^T q) . c, so that no keys are formed: (I, H, d)
-        q = torch.einsum("ihk,dhk->ihd", q.unflatten(1, by_head), self.key.unflatten(1, by_head))
-        scores = (q.unsqueeze(1) * c.unsqueeze(2)).sum(dim=3) / by_head[1] ** 0.5  # (I, C, H)
-        weights = scores.softmax(dim=1)
-        fused = (weights.unsqueeze(3) * c.unflatten(2, by_head)).sum(dim=1).flatten(1)  # (I, d)
-        return fused, weights.mean(dim=2)
+            return torch.stack(candidates).mean(dim=0), query.new_full((len(query), count), 1 / count)
+        heads = (s.heads, s.dimension // s.heads)
+        # W_k moves to the query's side, (W_q g) . (W_k c) = ((W_k^T W_q) g) . c, so that no keys are formed
+        both = torch.einsum("dhk,ehk->dhe", self.query.unflatten(1, heads), self.key.unflatten(1, heads))  # (d, H, d)
+        q = both if s.attention_query == "none" else (query @ both.flatten(1)).unflatten(1, (s.heads, s.dimension))
+        scores = torch.stack([(q * c.unsqueeze(1)).sum(dim=2) for c in candidates], dim=2) / heads[1] ** 0.5
+        weights = scores.softmax(dim=2)  # (I, H, C)
+        parts = zip(weights.unsqueeze(3).unbind(dim=2), candidates, strict=True)
+        fused = torch.stack([weight * c.unflatten(1, heads) for weight, c in parts]).sum(dim=0).flatten(1)  # (I, d)
+        return fused, weights.mean(dim=1)
 
 
 def _chosen(dataset: Dataset, settings: Settings) -> list[Modality]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tmfun.dataset import Card, Dataset
 
-LEAST_TEMPERATURE = 0.03  # of a contrast: exp(-2 / 0.03) is still a normal float32
+LEAST_TEMPERATURE = 0.03  # of a contrast: thousands of exp(1 / 0.03) still fit a float32
 NUMERICS = 1  # part of every run's identity; raised when shared code changes what models compute
 
 
@@ -106,30 +106,29 @@ def pairwise_loss(z_u: Tensor, z_i: Tensor, batch: Batch, l2: float) -> Tensor:
 def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     """Symmetric InfoNCE between paired rows of a and b, (n, d) each, on cosines (van den Oord et al. 2018):
 
-    the mean over pairs of both directions' cross-entropies. Every logit is shifted by the largest a cosine allows, so
-    that one exponential serves both directions; temperatures below LEAST_TEMPERATURE would let it underflow.
+    the mean over pairs of both directions' cross-entropies. One exponential serves both directions, not shifted:
+    temperatures below LEAST_TEMPERATURE would let it overflow.
     """
-    return _InfoNCE.apply(F.normalize(a, dim=1), F.normalize(b, dim=1), temperature)
+    return _InfoNCE.apply(F.normalize(a, dim=1) / temperature, F.normalize(b, dim=1))
 
 
 class _InfoNCE(torch.autograd.Function):
     """Written out because its n x n matrices are what a training step would spend its time on."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, temperature: float) -> Tensor:
-        similar = (a @ b.T).sub_(1).div_(temperature)  # (n, n)
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        similar = a @ b.T  # (n, n)
         matched = similar.diagonal().mean()
         similar.exp_()
         rows, columns = similar.sum(dim=1), similar.sum(dim=0)
         ctx.save_for_backward(a, b, similar, rows, columns)
-        ctx.temperature = temperature
         return (rows.log() + columns.log()).mean() / 2 - matched
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         a, b, similar, rows, columns = ctx.saved_tensors
-        slope = (1 / rows).unsqueeze(1) + 1 / columns
+        share = grads[0] / (2 * len(a))
+        slope = (share / rows).unsqueeze(1) + share / columns
         slope *= similar
-        slope.diagonal().sub_(2)
-        slope *= grads[0] / (2 * len(a) * ctx.temperature)
-        return slope @ b, slope.T @ a, None
+        slope.diagonal().sub_(2 * share)
+        return slope @ b, slope.T @ a

@@ -5,6 +5,7 @@ import ctypes
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -61,7 +62,8 @@ class Fitted:
     epochs: int
     history: list[dict[str, float]]  # per evaluation: epoch, mean loss since the last one, validation metric
     ranks: dict[str, NDArray[np.int32]]  # validation and test, at the best epoch
-    seconds: dict[str, list[float]] = field(default_factory=dict)  # of each epoch, of each evaluation
+    seconds: dict[str, list[float]] = field(default_factory=dict)  # of each "epoch", of each "evaluation"
+    cpu_seconds: dict[str, list[float]] = field(default_factory=dict)  # the same in processor time: no waiting
 
 
 class DivergedError(Exception):
@@ -109,7 +111,7 @@ def fit(
     validation = Ranking(dataset, "validation", device)
     users = dataset.validation[:, 0]
     history: list[dict[str, float]] = []
-    seconds: dict[str, list[float]] = {"epoch": [], "evaluation": []}
+    watch = _Watch()
     best, best_epoch, epoch = -1.0, 0, 0
     best_ranks = validation.ranks(model) if not model.learned else None
     if model.learned:
@@ -118,27 +120,43 @@ def fit(
         best_state: dict[str, Any] = {}
         losses: list[float] = []
         for epoch in range(1, training.max_epochs + 1):
-            started = time.perf_counter()
-            losses.append(_train_epoch(model, sampler, optimiser, training, epoch, device))
-            seconds["epoch"].append(time.perf_counter() - started)
+            with watch("epoch"):
+                losses.append(_train_epoch(model, sampler, optimiser, training, epoch, device))
             if epoch % training.evaluate_every and epoch < training.max_epochs:
                 continue
-            started = time.perf_counter()
-            ranks = validation.ranks(model)
-            value = metrics.mean(training.select_by, ranks, users)
-            seconds["evaluation"].append(time.perf_counter() - started)
+            with watch("evaluation"):
+                ranks = validation.ranks(model)
+                value = metrics.mean(training.select_by, ranks, users)
             history.append({"epoch": epoch, "loss": float(np.mean(losses)), training.select_by: value})
             losses = []
             if value > best:
                 best, best_epoch, best_ranks = value, epoch, ranks
                 best_state = copy.deepcopy(model.state_dict())
-            progress({**history[-1], "best": best, "best_epoch": best_epoch, "seconds_per_epoch": seconds["epoch"][-1]})
+            progress(
+                {**history[-1], "best": best, "best_epoch": best_epoch, "seconds_per_epoch": watch.seconds["epoch"][-1]}
+            )
             if epoch - best_epoch >= training.patience * training.evaluate_every:
                 break
         model.load_state_dict(best_state)
     assert best_ranks is not None
     test_ranks = Ranking(dataset, "test", device).ranks(model)
-    return Fitted(best_epoch, epoch, history, {"validation": best_ranks, "test": test_ranks}, seconds)
+    evidence = {"validation": best_ranks, "test": test_ranks}
+    return Fitted(best_epoch, epoch, history, evidence, watch.seconds, watch.cpu_seconds)
+
+
+class _Watch:
+    """Times what happens inside `with watch(name)`, in seconds of the clock and of the processor."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {"epoch": [], "evaluation": []}
+        self.cpu_seconds: dict[str, list[float]] = {"epoch": [], "evaluation": []}
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        clock, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.seconds[what].append(time.perf_counter() - clock)
+        self.cpu_seconds[what].append(time.process_time() - cpu)
 
 
 def _train_epoch(
