@@ -30,6 +30,7 @@ class Settings:
 class LightGCN(PairwiseRecommender):
     title = "LightGCN"
     settings_type = Settings
+    stackable = True
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)

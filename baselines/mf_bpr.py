@@ -24,6 +24,7 @@ class Settings:
 class MFBPR(PairwiseRecommender):
     title = "MF-BPR"
     settings_type = Settings
+    stackable = True
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)

@@ -32,6 +32,7 @@ class Settings:
 class VBPR(PairwiseRecommender):
     title = "VBPR"
     settings_type = Settings
+    stackable = True
     content = True
 
     features: Tensor

@@ -30,7 +30,15 @@ from tmfun.graphs import (
     nearest,
     propagate,
 )
-from tmfun.recommender import LEAST_TEMPERATURE, Batch, Recommender, info_nce, pairwise_loss
+from tmfun.recommender import (
+    LEAST_TEMPERATURE,
+    Batch,
+    Recommender,
+    info_nce,
+    once,
+    pairwise_loss,
+    pairwise_loss_of_rows,
+)
 from tmfun.settings import setting
 from tmfun.streams import xavier
 
@@ -85,6 +93,7 @@ class TMFUN(Recommender):
 
     title = "TMFUN"
     settings_type = Settings
+    stackable = True
     numerics = 2
     content = True
 
@@ -206,24 +215,31 @@ class TMFUN(Recommender):
         s = self.settings
         if not self.names:
             return pairwise_loss(*self.representations(), batch, s.l2)
-        items, place = torch.cat([batch.positives, batch.negatives]).unique(return_inverse=True)
-        steps = self.steps(items)
-        local = Batch(batch.users, *place.split(len(batch.users)))
-        loss = pairwise_loss(steps.z_u, steps.z_i, local, s.l2)
+        steps = self.steps(torch.cat([batch.positives, batch.negatives]))
+        z_i, z_j = steps.z_i.chunk(2)
+        loss = pairwise_loss_of_rows(F.embedding(batch.users, steps.z_u), z_i, z_j, s.l2)
         if s.contrast:
-            loss = loss + s.contrast_weight * self.contrast(steps, local.positives.unique())
+            loss = loss + s.contrast_weight * self.contrast(steps, batch.positives)
         return loss
 
     def contrast(self, steps: Steps, items: Tensor) -> Tensor:
-        """(9): the mean of InfoNCE over all pairs of views of `items` (n,), rows of the steps; 0 with one modality."""
-        views = [F.embedding(items, h) for h in steps.h.values()]
-        if len(views) < 2:  # nothing to align
+        """(9): the mean of InfoNCE over all pairs of views of `items` (n,), each item once; 0 with one modality.
+
+        The items are the first ones that the steps were computed for.
+        """
+        if len(steps.h) < 2:  # nothing to align
             return steps.z_i.new_zeros(())
+        keep, weights = once(items), None
+        if self.static_shapes:
+            rows, weights = torch.arange(len(items), device=items.device), keep.to(steps.z_i.dtype)
+        else:
+            rows = keep.nonzero().squeeze(1)
+        views = [F.embedding(rows, h) for h in steps.h.values()]
         if self.settings.contrast_pair == "modality-fused":
-            pairs = [(view, F.embedding(items, steps.f)) for view in views]
+            pairs = [(view, F.embedding(rows, steps.f)) for view in views]
         else:
             pairs = list(combinations(views, 2))
-        return torch.stack([info_nce(a, b, self.settings.temperature) for a, b in pairs]).mean()
+        return torch.stack([info_nce(a, b, self.settings.temperature, weights) for a, b in pairs]).mean()
 
     def representations(self) -> tuple[Tensor, Tensor]:
         steps = self.steps()
