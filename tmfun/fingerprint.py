@@ -40,8 +40,8 @@ def counts(dataset: Dataset) -> tuple[int, int, int]:
 
 def fingerprint(dataset: Dataset) -> Fingerprint:
     """The two digests. The same on every machine; known.toml holds those that were measured."""
-    users, items, splits = _edges(dataset)
-    users, items = (np.unique(side, return_inverse=True)[1] for side in (users, items))  # drops unused ids
+    *sides, splits = _edges(dataset)
+    users, items = (np.unique(side, return_inverse=True)[1] for side in sides)  # drops unused ids
     return Fingerprint(_digest(users, items, np.zeros_like(splits)), _digest(users, items, splits + 1))
 
 
