@@ -120,7 +120,11 @@ def _obtain(file: File, where: str, downloads: Path, watch: Watch) -> Path:
 def _lay_out(path: Path, downloads: Path, unpacked: Path, known: Known) -> None:
     """Put what was obtained under `unpacked`, out of its archive if it is in one."""
     if path.is_dir():
-        shutil.copytree(path, unpacked / known.name)
+        # Contents alone: with the permissions of a folder that is read only, the copy could not be moved or removed.
+        for file in filter(Path.is_file, path.rglob("*")):
+            target = unpacked / known.name / file.relative_to(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
     elif is_archive(path):
         unpack(path, unpacked)
     else:

@@ -202,6 +202,13 @@ def test_a_local_archive_file_or_folder_can_be_named_and_is_left_as_it_is(scene:
     assert scene.web.asked == []
 
 
+def test_the_copy_of_a_folder_that_cannot_be_written_can_be(scene: Scene) -> None:
+    scene.data.chmod(0o555)
+    assert scene.run("disk", "--from", str(scene.data)) == 0
+    scene.data.chmod(0o755)
+    assert (scene.to / "disk").stat().st_mode & 0o200
+
+
 def test_an_archive_of_several_sets_gives_the_one_that_was_asked_for(scene: Scene) -> None:
     def beside(folder: Path) -> None:
         other = folder.parent / "another"
