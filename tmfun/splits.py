@@ -23,7 +23,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tmfun.dataset import Interactions, lattice_sizes
+from tmfun.dataset import SPLITS, Interactions, lattice_sizes
 from tmfun.errors import InputError
 from tmfun.settings import unknown
 from tmfun.streams import numpy_stream
@@ -42,8 +42,12 @@ def split(interactions: Interactions, name: str, seed: int) -> Labels:
     """
     if name not in _RULES:
         raise unknown("split", name, _RULES)
-    labels = _RULES[name](interactions, seed)
-    for label, part in enumerate(("train", "validation", "test")):
+    return none_empty(_RULES[name](interactions, seed), name)
+
+
+def none_empty(labels: Labels, name: str) -> Labels:
+    """`labels`, or InputError where one of the three has no entry."""
+    for label, part in enumerate(SPLITS):
         if not (labels == label).any():
             raise InputError(f"the split '{name}' leaves {part} empty: these interactions are too few for it")
     return labels
