@@ -107,5 +107,5 @@ def raw() -> RawAmazon:
 
 @pytest.fixture
 def many_reviews() -> RawAmazon:
-    """5,000 users of 20 reviews each, 1,500 items of which 300 have images."""
-    return make_raw(users=5000, items=1500, per_user=20, images=300)
+    """4,000 users of 25 reviews each, 500 items of which 100 have images."""
+    return make_raw(users=4000, items=500, per_user=25, images=100)

@@ -18,6 +18,8 @@ from tmfun.errors import InputError
 
 LONGEST_LINE = 2**24  # bytes: what a damaged file may make us hold in memory
 
+_NAME = r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]+"
+
 Tell = Callable[[str, float], None]  # what is done, and the share of it that is done, up to 1
 
 
@@ -105,11 +107,12 @@ class Collector:
 
     def add(self, user: str, item: str, **values: float) -> None:
         """One interaction. Raises MalformedError for a name that cannot stand in a table."""
-        for name in (user, item):
-            if not name or not re.fullmatch(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]+", name):
+        users, items = self._ids
+        for names, name in ((users, user), (items, item)):
+            if name not in names and not re.fullmatch(_NAME, name):
                 raise MalformedError(f"{name!r} is empty or holds control characters, and cannot be a name")
-        for kind, names, name in zip(("user", "item"), self._ids, (user, item), strict=True):
-            self._columns[kind].append(names.setdefault(name, len(names)))
+        self._columns["user"].append(users.setdefault(user, len(users)))
+        self._columns["item"].append(items.setdefault(item, len(items)))
         for column, value in values.items():
             self._columns[column].append(value)
 
