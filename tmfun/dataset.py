@@ -101,6 +101,18 @@ class Card:
 
 
 @dataclass(frozen=True, eq=False)
+class Interactions:
+    """Who had to do with what, before any split: one entry per pair in each array, ids dense from 0."""
+
+    users: int
+    items: int
+    user: NDArray[np.int64]
+    item: NDArray[np.int64]
+    rating: NDArray[np.float64] | None
+    timestamp: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Interactions between `users` and `items` in three splits, with the items' modalities.
 

@@ -1,4 +1,4 @@
-"""data: the data sets there are, and getting those that are known."""
+"""data: the data sets there are, and how to get one."""
 
 import argparse
 import json
@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tmfun.cli import prepare
 from tmfun.cli.common import DONE, FAILED, Commands, command, described, prints_json
 from tmfun.errors import InputError
 
 
 def declare(commands: Commands) -> None:
     """Declare this file's commands, all of the form `tmfun data ACTION`."""
-    data = command(commands, "data", _list, "list the data sets that are found, and fetch known ones", "data list")
+    data = command(commands, "data", _list, "list, fetch and make data sets", "data list")
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
     prints_json(command(actions, "list", _list, "list every data set that is found, and where", "data list"))
 
@@ -24,6 +25,7 @@ def declare(commands: Commands) -> None:
     fetch.add_argument("--to", metavar="FOLDER", type=Path, help="where to put the data set's folder (default: data/)")
     fetch.add_argument("--from", metavar="URL", dest="origin", help="a mirror, or a file or folder on this disk")
     prints_json(fetch)
+    prepare.declare(actions)
 
 
 def _list(options: argparse.Namespace) -> int:
