@@ -66,7 +66,7 @@ class Model:
     """What there is to say of a registered model.
 
     `modalities`  "none", "features", or "features or neighbours"
-    `reads`       which of them where a modality has both; "" for a model without content
+    `reads`       which of them where a modality has both; "" for a model that cannot use neighbours
     `skipped`     why, by the kind of data set that it skips
     `shared`      modules of `baselines` that it is built on
     """
@@ -109,11 +109,9 @@ def page() -> str:
     parts = [HEAD, _table(["name", "title", "method", "paper", "learned", "modalities"], rows)]
     parts += [section(model) for model in models()]
     for module in dict.fromkeys(module for model in models() for module in model.shared):
-        users = " and ".join(model.title for model in models() if module in model.shared)
-        file = module.replace(".", "/") + ".py"
-        described = describe(_docstring(module))
-        parts.append(f"## {file}\n\nWhat {users} share ([{file}](../{file})): {_prose(described.method)}")
-        parts.append(_body(described))
+        file, docstring = module.replace(".", "/") + ".py", _docstring(module)
+        opening = _prose(_joined(docstring.split("\n\n")[0]))
+        parts.append(f"## {file}\n\n[{file}](../{file}): {opening}\n\n{_body(describe(docstring))}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -170,11 +168,11 @@ def _model(name: str) -> Model:
     kind = model_class(name)
     usable = {situation: kind.unusable(card, kind.settings_type()) for situation, card in SITUATIONS.items()}
     modalities, reads = "none", ""
-    if kind.content:
-        modalities = "features" if usable[NEIGHBOURS] else "features or neighbours"
-        reads = "features" if usable[NEIGHBOURS] else "both"
-        if not kind.reads(SITUATIONS[BOTH], kind.settings_type()):
-            reads = "the neighbours alone"
+    if kind.content and usable[NEIGHBOURS]:
+        modalities = "features"
+    elif kind.content:
+        both = kind.reads(SITUATIONS[BOTH], kind.settings_type())
+        modalities, reads = "features or neighbours", "both" if both else "the neighbours alone"
     return Model(
         name=name,
         title=kind.title,
@@ -246,7 +244,7 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return f'"{value}"'
-    return f"{value:g}" if isinstance(value, float) and value < 1e-2 else str(value)
+    return f"{value:g}".replace("e-0", "e-") if isinstance(value, float) and value else str(value)
 
 
 def _allowed(hint: Any, limits: Any) -> str:

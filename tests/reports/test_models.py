@@ -41,7 +41,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Settings(Base):
-    changed: float = setting(1e-4, above=0, most=1)  # after
+    changed: float = setting(1e-5, above=0, most=1)  # after
     kind: Literal["soft", "hard"] = "soft"
     flag: bool = True  # on or off # or so
     names: Literal["all"] | tuple[str, ...] = "all"
@@ -122,7 +122,7 @@ def test_prose_is_escaped_and_equations_are_code(monkeypatch: pytest.MonkeyPatch
 def test_settings_come_with_limits_and_comments_from_the_class_that_declares_them() -> None:
     assert [(s.name, s.default, s.allowed, s.comment) for s in settings(Settings)] == [
         ("shared", "3", "a whole number from 1", "from above"),
-        ("changed", "0.0001", "a number above 0 to 1", "after"),
+        ("changed", "1e-5", "a number above 0 to 1", "after"),
         ("kind", '"soft"', '"soft", "hard"', ""),
         ("flag", "true", "true, false", "on or off # or so"),
         ("names", '"all"', '"all" or a list of names', ""),
@@ -133,4 +133,4 @@ def test_settings_come_with_limits_and_comments_from_the_class_that_declares_the
 def test_what_models_share_is_told_once() -> None:
     text = page()
     assert text.count("## baselines/latent_graph.py") == 1
-    assert "What LATTICE and MICRO share" in text
+    assert "Latent item graphs, the ground that LATTICE and MICRO share" in text
