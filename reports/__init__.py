@@ -3,6 +3,8 @@
 report.py    what lies on disk: written whole, rewritten only when something changed
 page.py      the page: which tables and figures, in which order, and the prose between them
 contents.py  the tables of a study, as data
+published.py ours against the numbers that others print (published.toml)
+models.py    docs/models.md, from the models' files
 tables.py    what a table is, and how it reads in Markdown, LaTeX and CSV
 figures.py   drawing
 numbers.py   the numbers that tables and figures share

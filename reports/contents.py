@@ -24,10 +24,10 @@ def comparison(group: OnDataset) -> Table:
         Row(
             (
                 result.title,
-                *(_spread(spreads[metric][i], spreads[metric][i].mean == best[metric]) for metric in METRICS),
+                *(interval(spreads[metric][i], spreads[metric][i].mean == best[metric]) for metric in METRICS),
                 result.seeds,
             ),
-            _notes(result),
+            notes_on(result),
         )
         for i, result in enumerate(group.compared)
     ]
@@ -49,13 +49,13 @@ def ablation(group: OnDataset) -> Table:
     assert group.full is not None
     full = group.full
     metrics = (MAIN, "ndcg@20")
-    rows = [Row((full.title, *_baseline(full, metrics), full.seeds), _notes(full))]
+    rows = [Row((full.title, *_baseline(full, metrics), full.seeds), notes_on(full))]
     for variant in group.ablated:
         changes = [change(variant, full, metric) for metric in metrics]
         cells = [cell for found in changes for cell in _change(found)]
         pairs, wanted = len(changes[0].seeds) if changes[0] else 0, len(full.cell.entry.seeds)
         seeds = "skipped" if variant.cell.skipped else str(pairs) if pairs == wanted else f"{pairs} of {wanted}"
-        rows.append(Row((variant.title, *cells, seeds), _notes(variant)))
+        rows.append(Row((variant.title, *cells, seeds), notes_on(variant)))
     columns: list[Column] = [Column("variant")]
     for metric in metrics:
         title = metric_title(metric)
@@ -143,7 +143,7 @@ def selection(group: OnDataset) -> Table:
         points = cell.entry.points
         relative = gap / on_test[winner] if on_test[winner] else math.nan
         cells = (_point(points[winner]), Number(on_test[winner]), _point(points[best]), Number(on_test[best]))
-        rows.append(Row((result.title, tried, *cells, Number(gap), Number(relative)), _notes(result)))
+        rows.append(Row((result.title, tried, *cells, Number(gap), Number(relative)), notes_on(result)))
     columns = (
         Column("model"),
         Column("search"),
@@ -179,7 +179,7 @@ def grid(group: OnDataset) -> Table:
                 str(len(runs)) if len(done) == len(runs) else f"{len(done)} of {len(runs)}",
                 "chosen" if i == winner else "",
             )
-            rows.append(Row(cells, _notes(result, runs=done)))
+            rows.append(Row(cells, notes_on(result, runs=done)))
     columns = (
         Column("model"),
         Column("point"),
@@ -238,12 +238,12 @@ def cost(group: OnDataset) -> Table:
             _median([p["peak_gpu_memory_mb"] for p in provenances if p["peak_gpu_memory_mb"] is not None]),
             ", ".join(result.devices) or "–",
         )
-        rows.append(Row((result.title, *cells, result.seeds), _notes(result)))
+        rows.append(Row((result.title, *cells, result.seeds), notes_on(result)))
     columns = (
         Column("model"),
         Column("parameters", 0),
         Column("seconds per epoch", 2),
-        Column("best epoch", 0),
+        Column("epochs to best", 0),
         Column("epochs run", 0),
         Column("seconds in all", 1),
         Column("memory, MiB", 0),
@@ -276,7 +276,8 @@ def _searched(group: OnDataset) -> list[Result]:
     return [result for result in group.results if result.cell.grid]
 
 
-def _spread(spread: Spread, best: bool) -> Number:
+def interval(spread: Spread, best: bool = False) -> Number:
+    """The mean with its interval."""
     return Number(spread.mean, spread.mean - spread.half, spread.mean + spread.half, best)
 
 
@@ -305,7 +306,7 @@ def _median(values: Sequence[float]) -> Number:
     return Number(median(values)) if values else NONE
 
 
-def _notes(result: Result, runs: Sequence[Specification] | None = None) -> tuple[str, ...]:
+def notes_on(result: Result, runs: Sequence[Specification] | None = None) -> tuple[str, ...]:
     """What readers must know of an entry's numbers (or, with `runs`, of these runs of it)."""
     if result.cell.skipped:
         return (f"skipped: {result.cell.skipped}",)

@@ -12,7 +12,7 @@ from ablations.outcomes import Finding, findings
 from ablations.planning import Plan
 from ablations.records import Store
 from ablations.studies import FOLDER, Study
-from reports import contents, figures
+from reports import contents, figures, published
 from reports.contents import MAIN, proxy_words
 from reports.numbers import (
     FULL,
@@ -37,7 +37,8 @@ WORDS = ("supported", "contradicted", "no effect", "inconclusive")
 RECONSTRUCTION = """\
 > **A reconstruction.** TMFUN here is rebuilt from what the paper's abstract and introduction say (Zhou et al., SIGIR
 > 2023, arXiv 2304.11979). The paper's equations, hyper-parameters and result tables are not known to this project:
-> no number on this page is the paper's."""
+> no number on this page is the paper's{except_published}."""
+EXCEPT_PUBLISHED = ", but those that the tables of published numbers show as TMFUN's"
 PROTOCOL = """\
 Every user's held-out test items are ranked among all items, the user's training items left out; validation items stay
 candidates. Models are selected and stopped on validation alone. *NDCG@20* is the usual form (trec_eval's);
@@ -94,6 +95,10 @@ def _sections(plan: Plan, groups: Sequence[OnDataset], found: Sequence[Finding])
     if compared:
         picture = _comparison(compared)
         sections.append(Section("Beside its competitors", "", (picture, *map(contents.comparison, compared))))
+    printed = published.tables(groups, published.read_published())
+    if printed:
+        prose = "A check of the implementations: is our reading of each method as good as what others report of it?"
+        sections.append(Section("Against published numbers", prose, tuple(printed)))
     pictures = tuple(picture for group in groups for picture in _training(group))
     if pictures:
         sections.append(Section("Training", "", pictures))
@@ -113,7 +118,9 @@ def _sections(plan: Plan, groups: Sequence[OnDataset], found: Sequence[Finding])
 
 
 def _page(plan: Plan, groups: Sequence[OnDataset], found: Sequence[Finding], sections: Sequence[Section]) -> str:
-    parts = [f"# {plan.study.title}", RECONSTRUCTION, *_warnings(plan, groups)]
+    theirs = published.of_tmfun(groups, published.read_published())
+    reconstruction = RECONSTRUCTION.format(except_published=EXCEPT_PUBLISHED if theirs else "")
+    parts = [f"# {plan.study.title}", reconstruction, *_warnings(plan, groups)]
     verdicts = [section for section in sections if section.heading == "Verdicts"]
     parts += [_section(section) for section in verdicts]
     parts += ["## How to read the numbers", PROTOCOL]
@@ -152,6 +159,10 @@ def _warnings(plan: Plan, groups: Sequence[OnDataset]) -> list[str]:
             found.append(
                 f"**Proxies.** Runs on {group.label} that are marked so used {words}, in place of the originals."
             )
+    found += [
+        f"**Not the published data set.** {label} has other sizes: no published number is shown for it."
+        for label in published.strangers(groups, published.read_published())
+    ]
     if plan.missing:
         found.append(f"**Missing.** No records yet on: {', '.join(plan.missing)}.")
     return found
