@@ -59,7 +59,8 @@ class ContentKNN(Recommender):
             return f"the data set has no modality '{absent[0]}'"
         if not settings.modalities:
             return "no modality is chosen"
-        return super().unusable(card, settings)
+        chosen = known if settings.modalities == "all" else settings.modalities
+        return super().unusable(card, settings) or card.too_narrow(settings.neighbours, chosen)
 
     @classmethod
     def reads(cls, card: Card, settings: Settings) -> list[str]:

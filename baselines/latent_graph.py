@@ -72,10 +72,7 @@ class LatentGraphRecommender(PairwiseRecommender):
 
     @classmethod
     def unusable(cls, card: Card, settings: LatentGraphSettings) -> str | None:
-        for m in card.modalities:
-            if m.neighbours is not None and m.neighbours < settings.neighbours:
-                return f"the neighbours file of '{m.name}' holds {m.neighbours} per item, not {settings.neighbours}"
-        return super().unusable(card, settings)
+        return super().unusable(card, settings) or card.too_narrow(settings.neighbours)
 
     def begin_epoch(self) -> None:
         self.fused = None

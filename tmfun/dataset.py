@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -98,6 +99,13 @@ class Card:
     def version(self) -> str:
         """The name with the head of the content hash: two contents under one name stay apart."""
         return f"{self.name}-{self.content_hash[:8]}"
+
+    def too_narrow(self, k: int, names: Sequence[str] | None = None) -> str | None:
+        """Why no graph of k nearest neighbours can be built from the modalities (of these names); None if it can."""
+        for m in self.modalities:
+            if (names is None or m.name in names) and m.neighbours is not None and m.neighbours < k:
+                return f"the neighbours file of '{m.name}' holds {m.neighbours} per item, not {k}"
+        return None
 
 
 @dataclass(frozen=True, eq=False)

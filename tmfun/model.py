@@ -160,6 +160,8 @@ class TMFUN(Recommender):
             return "a modality is named twice"
         if chosen and settings.item_graph == "concatenated" and all(known[name].width is None for name in chosen):
             return "a concatenated item graph needs features"
+        if settings.modality_graph or settings.item_graph == "weighted":
+            return card.too_narrow(settings.neighbours, chosen)
         return None
 
     @classmethod

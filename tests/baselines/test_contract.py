@@ -284,6 +284,18 @@ def test_a_model_runs_on_any_modalities_or_says_why_not(name: str, toy_name: str
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_too_few_neighbours_on_file_are_a_reason_to_skip(name: str, toys: dict[str, Dataset]) -> None:
+    image, text = toys["both"].modalities
+    narrow = dataclasses.replace(text, neighbours=text.neighbours[:, :2], cosine=text.cosine[:, :2])
+    dataset, settings = toys["both"].with_modalities(image, narrow), model_class(name).settings_type()
+    reason = model_class(name).unusable(dataset.card(), settings)
+    if reason is None:
+        model_class(name)(dataset, settings, 0)
+    else:
+        assert reason.startswith("the neighbours file of 'text' holds 2 per item, not 10")
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_a_model_reads_modalities_that_exist_and_have_features(name: str, toys: dict[str, Dataset]) -> None:
     for dataset in toys.values():
         card = dataset.card()
