@@ -150,6 +150,11 @@ class TMFUN(Recommender):
             return "a modality is named twice"
         if chosen and settings.item_graph == "concatenated" and all(known[name].width is None for name in chosen):
             return "a concatenated item graph needs features"
+        if settings.modality_graph or settings.item_graph == "weighted":
+            for name in chosen:
+                held = known[name].neighbours
+                if held is not None and held < settings.neighbours:
+                    return f"the neighbours file of '{name}' holds {held} per item, not {settings.neighbours}"
         return None
 
     @classmethod
