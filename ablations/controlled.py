@@ -37,6 +37,12 @@ class Survival:
     proxies: tuple[str, ...]
 
     @property
+    def meaning(self) -> str:
+        """The word as a plain sentence."""
+        destroyed = {"same-modality": "a second modality", "random-neighbours": "the items' own neighbours"}
+        return MEANING[self.word].format(destroyed.get(self.control.partition(":")[0], "the items' own content"))
+
+    @property
     def word(self) -> str:
         """One of the keys of MEANING."""
         if len(self.seeds) < self.fewest:
@@ -49,9 +55,9 @@ class Survival:
 
 
 MEANING = {
-    "survives": "the gain survives: it is not a content effect",
-    "survives in part": "a part of the gain survives: that part is not a content effect",
-    "goes": "the gain goes: it needs the items' own content",
+    "survives": "the gain survives: it does not need {}",
+    "survives in part": "a part of the gain survives: that part does not need {}",
+    "goes": "the gain goes: it needs {}",
     "unsettled": "whether the gain survives is not settled",
     "no gain": "no settled gain, so nothing that could survive",
     "too few seeds": "too few seeds to say",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ablations.claims import Claim, chosen
 from ablations.interpretations import DEFAULT, interpretations
-from ablations.outcomes import effect_of
+from ablations.outcomes import effect_of, scores
 from ablations.planning import Cell, Plan
 from ablations.records import Store
 from ablations.variants import variants
@@ -32,6 +32,7 @@ class Reading:
     seeds: tuple[int, ...]
     reason: str = ""
     smallest: float = 0.0
+    single: tuple[float, ...] = ()  # the effect of each seed, relative to the worse side's mean
     proxies: tuple[str, ...] = ()
 
     @property
@@ -113,4 +114,11 @@ def _reading(claim: Claim, name: str, cells: dict[str, Cell], store: Store) -> R
     runs = [cells[side].final(store) or [] for side in (claim.better, claim.worse)]
     records = [store.read(run.run_id) for side in runs for run in side if run.run_id in store]
     proxies = tuple(sorted({each for record in records for each in record.result["proxies"]}))
-    return Reading(name, effect, seeds, "", claim.smallest_effect, proxies)
+    better, worse = (scores(cells[side], store, claim.metric) for side in (claim.better, claim.worse))
+    single = tuple((_at(better, seed) - _at(worse, seed)) / effect.worse for seed in seeds if effect.worse)
+    return Reading(name, effect, seeds, "", claim.smallest_effect, single, proxies)
+
+
+def _at(values: dict[int, float], seed: int) -> float:
+    """The score of a seed; of a model that only counts, its one score."""
+    return values[seed] if seed in values else next(iter(values.values()))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from ablations.controlled import MEANING, PERMUTED, Survival
+from ablations.controlled import PERMUTED, Survival
 from ablations.outcomes import Finding
 from ablations.specification import Specification
 from ablations.verdicts import fewest_seeds
@@ -142,7 +142,7 @@ def under_permuted_content(survival: Survival | None) -> str:
         return "not run"
     column = Column("", 1, interval=True, signed=True, percent=True)
     number = show(column, Number(survival.under.relative, *survival.under.relative_interval()))
-    return f"{number}, {counted([len(survival.seeds)])}: {MEANING[survival.word]}"
+    return f"{number}, {counted([len(survival.seeds)])}: {survival.meaning}"
 
 
 def datasets(groups: Sequence[OnDataset]) -> Table:

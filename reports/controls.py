@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ablations.controlled import MEANING, Survival
+from ablations.controlled import Survival
 from ablations.verdicts import Effect
 from reports import figures
 from reports.contents import MAIN, NONE, context, notes_on, proxy_note
@@ -68,7 +68,7 @@ def claims(survived: Sequence[Survival], groups: Sequence[OnDataset]) -> Table:
                 Number(each.under.relative, *each.under.relative_interval()),
                 _relative(each.lost, each.gain.worse),
                 f"{len(each.seeds)} / {each.fewest}",
-                MEANING[each.word],
+                each.meaning,
             ),
             (proxy_note(each.proxies),) if each.proxies else (),
         )
@@ -109,7 +109,7 @@ def _sentence(each: Survival, groups: Sequence[OnDataset]) -> str:
     proxies = "; proxy features" if each.proxies else ""
     return (
         f"*{each.claim.name}* on {label}, {control(each.control).title}: {gain} becomes {under}"
-        f" ({counted([len(each.seeds)])}{proxies}): {MEANING[each.word]}."
+        f" ({counted([len(each.seeds)])}{proxies}): {each.meaning}."
     )
 
 

@@ -14,8 +14,8 @@ PROSE = """\
 The known text of the paper leaves switches open. An interpretation sets one of them (or a few) another way, for both
 sides of a claim; everything else is equal, seeds included. A claim *holds* under an interpretation if its mean effect
 is at least the smallest that matters; it is *reversed* if the effect is as large the other way. These words take the
-mean over seeds alone: few seeds make wide intervals, and how many intervals leave 0 out is counted beside them. An
-interpretation that sets the very switch that a claim is about is left out for this claim."""
+mean over seeds alone: few seeds make wide intervals, and how many intervals leave 0 out is counted beside them,
+and by chance one in twenty does. An interpretation that sets the very switch that a claim is about is left out."""
 
 
 def section(found: Sequence[Multiverse], groups: Sequence[OnDataset]) -> Section | None:
@@ -108,7 +108,7 @@ def _sentence(each: Multiverse, groups: Sequence[OnDataset]) -> str:
     proxies = "; proxy features" if any(reading.proxies for reading in measured) else ""
     return (
         f"{head} **holds in {each.count(HOLDS)} of {len(measured)}** (effect of at least"
-        f" {each.claim.smallest_effect:.0%}; the interval leaves 0 out as well in {each.count(HOLDS, settled=True)}),"
+        f" {100 * each.claim.smallest_effect:g} %; the interval leaves 0 out, too, in {each.count(HOLDS, True)}),"
         f" no effect to speak of in {each.count(NONE)}, reversed in {each.count(REVERSED)};"
         f" {_seeds(each)} each{proxies}{rest}{left}."
     )
@@ -122,7 +122,7 @@ def _picture(each: Multiverse, groups: Sequence[OnDataset]) -> Picture:
         assert effect is not None
         rows.append(
             figures.Dot(
-                reading.name, effect.relative, *effect.relative_interval(), (), bool(reading.proxies),
+                reading.name, effect.relative, *effect.relative_interval(), reading.single, bool(reading.proxies),
                 strong=reading is each.default,
             )
         )  # fmt: skip
@@ -131,9 +131,9 @@ def _picture(each: Multiverse, groups: Sequence[OnDataset]) -> Picture:
     behind += [f"proxy features: {', '.join(proxies)}"] if proxies else []
     text = f"{each.claim.name}: {each.claim.better} minus {each.claim.worse}, under every interpretation"
     note = (
-        "Dot: mean over seeds. Line: 95 % interval, paired over seeds; cut off where it leaves the panel. Orange: the"
-        f" default. Shaded: within {100 * each.claim.smallest_effect:g} %, the smallest effect that matters. Holds in"
-        f" {each.count(HOLDS)} of {len(each.measured)}."
+        "Dot: mean over seeds. Line: 95 % interval, paired over seeds; cut off where it leaves the panel. Small dots:"
+        f" single seeds. Orange: the default. Shaded: within {100 * each.claim.smallest_effect:g} %, the smallest"
+        f" effect that matters. Holds in {each.count(HOLDS)} of {len(each.measured)}."
         + (" Hollow: proxy features took part." if any(row.hollow for row in rows) else "")
     )
     axis = f"effect on {metric_title(each.claim.metric)}, %"

@@ -66,7 +66,10 @@ def control(name: str, where: str = "") -> Control:
     kind, colon, modality = name.partition(":")
     if kind not in CONTROLS or (colon and (kind != "same-modality" or not modality)):
         raise unknown("control", name, CONTROLS, where)
-    return replace(CONTROLS[kind], title=f"{modality} in all places") if modality else CONTROLS[kind]
+    if not modality:
+        return CONTROLS[kind]
+    text = f"{modality} stands in the place of all modalities"
+    return replace(CONTROLS[kind], title=f"{modality} in all places", text=text)
 
 
 def unusable(name: str, card: Card) -> str | None:
@@ -193,5 +196,7 @@ CONTROLS: dict[str, Control] = {
     "random-neighbours": Control(
         "random neighbours", "an item's neighbours are random, as many and as near as they were", _rewired
     ),
-    "same-modality": Control("one modality in all places", "one modality stands in the place of all", _same, False),
+    "same-modality": Control(
+        "one modality in all places", "the first modality stands in the place of all", _same, False
+    ),
 }

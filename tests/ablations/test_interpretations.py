@@ -159,6 +159,7 @@ def test_an_effect_is_that_of_the_two_sides_under_the_same_interpretation(
             for side in ("full", "no-attention")
         ]
         assert reading.effect == paired_effect(*sides) and reading.seeds == (0, 1)
+        assert reading.single == pytest.approx(np.subtract(*sides) / np.mean(sides[1]))
 
 
 def test_without_records_a_reading_says_so(plan: Plan, store: Store) -> None:

@@ -133,7 +133,7 @@ def test_controls_stand_apart_from_parts_and_competitors(
     folder = report(controlled, tmp_path)
     shown = {row["model under a control"]: row for row in rows(folder, "controls-toy")}
     assert set(shown) == {
-        "control: content is noise", "control: items permuted", "no attention fusion, items permuted",
+        "TMFUN, content is noise", "TMFUN, items permuted", "no attention fusion, items permuted",
         "no contrastive loss, items permuted", "ID only (= LightGCN), items permuted", "LATTICE, items permuted",
         "LightGCN, items permuted", "no attention fusion, content is noise",
     } - {"no attention fusion, content is noise"}  # fmt: skip
@@ -160,7 +160,7 @@ def test_verdicts_say_what_becomes_of_a_gain_under_permuted_content(
     folder = report(controlled, tmp_path)
     words = {row["claim"].rpartition("(")[2]: row["under permuted content"] for row in rows(folder, "verdicts")}
     assert words["own-content)"] == "not run", "there is nothing to permute in a control"
-    assert words["attention-fusion)"].endswith("7 seeds: the gain survives: it is not a content effect")
+    assert words["attention-fusion)"].endswith("7 seeds: the gain survives: it does not need the items' own content")
     assert words["contrastive-loss)"].endswith("nothing that could survive")
     page = (folder / "README.md").read_text()
     assert "- **items permuted**: every item has the content of another item." in page
