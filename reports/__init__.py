@@ -4,6 +4,8 @@ report.py    what lies on disk: written whole, rewritten only when something cha
 page.py      the page: which tables and figures, in which order, and the prose between them
 contents.py  the tables of a study, as data
 tables.py    what a table is, and how it reads in Markdown, LaTeX and CSV
+selection.py, controls.py, multiverse.py   parts of the page with tables and figures of their own
+parts.py     what a page is made of, and what its figures have in common
 figures.py   drawing
 numbers.py   the numbers that tables and figures share
 """

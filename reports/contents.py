@@ -263,6 +263,7 @@ def notes_on(result: Result, runs: Sequence[Specification] | None = None) -> tup
 
 
 def proxy_note(proxies: Sequence[str]) -> str:
+    """The note on a row whose runs read proxies."""
     return f"proxy features (known substitutes of the originals): {', '.join(proxies)}"
 
 
@@ -273,4 +274,5 @@ def _mixed(results: Sequence[Result]) -> tuple[str, ...]:
 
 
 def context(group: OnDataset) -> tuple[tuple[str, str], ...]:
+    """What holds for all rows of a table on one data set."""
     return (("data set", group.label), ("content hash", group.card.content_hash[:8]), ("protocol", group.protocol))
