@@ -17,7 +17,7 @@ import torch
 from ablations.records import Store
 from ablations.specification import Specification
 from baselines import model_class
-from tmfun import formats
+from tmfun import controls, formats
 from tmfun.dataset import Dataset
 from tmfun.errors import InputError
 from tmfun.settings import read_settings
@@ -36,11 +36,12 @@ def execute(specification: Specification, store: Store, device: str = "cpu", qui
     settings: Any = read_settings(kind.settings_type, specification.settings, specification.model)
     training = read_settings(Training, specification.training, "training")
     be_deterministic(training.threads)
-    model = kind(dataset, settings, specification.seed)
+    seen = controls.apply(specification.control, dataset, specification.seed)
+    model = kind(seen, settings, specification.seed)
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    fitted = fit(model, dataset, training, specification.seed, device, _heartbeat(specification, quiet))
+    fitted = fit(model, seen, training, specification.seed, device, _heartbeat(specification, quiet))
     with torch.no_grad():
         attention = {name: weights.cpu().numpy() for name, weights in model.eval().weights_of_interest().items()}
     store.write(
@@ -53,7 +54,7 @@ def execute(specification: Specification, store: Store, device: str = "cpu", qui
             "epochs": fitted.epochs,
             "history": fitted.history,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "proxies": proxies(specification, dataset),
+            "proxies": proxies(specification, seen),
         },
         provenance={
             "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
@@ -71,7 +72,7 @@ def execute(specification: Specification, store: Store, device: str = "cpu", qui
 
 
 def proxies(specification: Specification, dataset: Dataset) -> list[str]:
-    """The modalities whose features the run read and that are known substitutes of the originals."""
+    """The modalities of what the run saw whose features it read and that are known substitutes of the originals."""
     kind = model_class(specification.model)
     settings: Any = read_settings(kind.settings_type, specification.settings, specification.model)
     return [name for name in kind.reads(dataset.card(), settings) if dataset.modality(name).origin == "proxy"]

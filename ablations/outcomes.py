@@ -9,7 +9,6 @@ from ablations.planning import Cell, Plan
 from ablations.records import Store
 from ablations.specification import Specification
 from ablations.verdicts import Effect, Verdict, holm, judge, paired_effect
-from baselines import model_class
 from tmfun.dataset import Card
 
 
@@ -73,7 +72,7 @@ def findings(plan: Plan, store: Store, names: tuple[str, ...] | None = None) -> 
         cells = {cell.entry.name: cell for cell in plan.cells if cell.card == card}
         for family in dict.fromkeys(claim.family for claim in claims):
             members = [claim for claim in claims if claim.family == family]
-            effects = {claim.name: _effect(claim, cells, store) for claim in members}
+            effects = {claim.name: effect_of(claim, cells, store) for claim in members}
             tested = [claim.name for claim in members if isinstance(effects[claim.name][0], Effect)]
             corrected = dict(zip(tested, holm([effects[name][0].p for name in tested]), strict=True))  # type: ignore[union-attr]
             for claim in members:
@@ -87,7 +86,8 @@ def findings(plan: Plan, store: Store, names: tuple[str, ...] | None = None) -> 
     return [finding for finding in found if names is None or finding.claim.name in names]
 
 
-def _effect(claim: Claim, cells: dict[str, Cell], store: Store) -> tuple[Effect | str, tuple[int, ...]]:
+def effect_of(claim: Claim, cells: dict[str, Cell], store: Store) -> tuple[Effect | str, tuple[int, ...]]:
+    """The effect between a claim's sides among a data set's cells (by name), or why there is none; and its seeds."""
     sides = []
     for name in (claim.better, claim.worse):
         if name not in cells:
@@ -98,12 +98,12 @@ def _effect(claim: Claim, cells: dict[str, Cell], store: Store) -> tuple[Effect 
         values = scores(cell, store, claim.metric)
         if not values:
             return f"no records of {cell.entry.title}", ()
-        sides.append((model_class(cell.entry.model).learned, values))
-    (better_learned, better), (worse_learned, worse) = sides
+        sides.append((cell.entry.seeded, values))
+    (better_seeded, better), (worse_seeded, worse) = sides
     # A model that only counts has one score, the same whatever the seed.
-    if not better_learned:
+    if not better_seeded:
         better = dict.fromkeys(worse, next(iter(better.values())))
-    if not worse_learned:
+    if not worse_seeded:
         worse = dict.fromkeys(better, next(iter(worse.values())))
     seeds = tuple(sorted(set(better) & set(worse)))
     if not seeds:

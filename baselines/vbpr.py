@@ -68,4 +68,5 @@ class VBPR(PairwiseRecommender):
 
 def _standardised(features: Tensor) -> Tensor:
     centred = features - features.mean(dim=0)
-    return centred / centred.square().mean().sqrt()
+    size = centred.square().mean().sqrt()
+    return centred / size if size > 0 else centred  # constant features stay 0

@@ -6,6 +6,8 @@ contents.py  the tables of a study, as data
 published.py ours against the numbers that others print (published.toml)
 models.py    docs/models.md, from the models' files
 tables.py    what a table is, and how it reads in Markdown, LaTeX and CSV
+selection.py, controls.py, multiverse.py   parts of the page with tables and figures of their own
+parts.py     what a page is made of, and what its figures have in common
 figures.py   drawing
 numbers.py   the numbers that tables and figures share
 """

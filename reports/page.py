@@ -2,17 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 
-from matplotlib.figure import Figure
-
 from ablations.claims import chosen
+from ablations.controlled import survivals
+from ablations.multiverse import multiverses
 from ablations.outcomes import Finding, findings
 from ablations.planning import Plan
 from ablations.records import Store
 from ablations.studies import FOLDER, Study
-from reports import contents, figures, published
+from reports import contents, controls, figures, multiverse, published, selection
 from reports.contents import MAIN, proxy_words
 from reports.numbers import (
     FULL,
@@ -25,9 +24,9 @@ from reports.numbers import (
     gather,
     mean_curve,
     metric_title,
-    seed_count,
     slug,
 )
+from reports.parts import Picture, Section, absent, basis, caption, hollow
 from reports.tables import Column, Number, Table, latex, markdown, show, to_csv
 
 PROXY = "†"  # marks the panels of a figure whose runs read proxies
@@ -47,30 +46,11 @@ the smaller one. Intervals are 95 % intervals of Student's t over seeds: they co
 split, and say nothing about other users or other splits."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure, its file name, and what it shows in words."""
-
-    name: str
-    text: str
-    figure: Figure
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page; items that are `folded` are behind a click."""
-
-    heading: str
-    prose: str
-    items: tuple[Table | Picture, ...]
-    folded: tuple[Table, ...] = ()
-
-
 def files(plan: Plan, store: Store) -> dict[str, bytes]:
     """Every file of the report, by its path in the report's folder."""
     groups = gather(plan, store)
     found = findings(plan, store)
-    sections = _sections(plan, groups, found)
+    sections = _sections(plan, store, groups, found)
     written = {"README.md": _page(plan, groups, found, sections).encode()}
     for item in (item for section in sections for item in (*section.items, *section.folded)):
         if isinstance(item, Picture):
@@ -82,10 +62,11 @@ def files(plan: Plan, store: Store) -> dict[str, bytes]:
     return written
 
 
-def _sections(plan: Plan, groups: Sequence[OnDataset], found: Sequence[Finding]) -> list[Section]:
+def _sections(plan: Plan, store: Store, groups: Sequence[OnDataset], found: Sequence[Finding]) -> list[Section]:
     sections = []
+    survived = survivals(plan, store)
     if found:
-        sections.append(Section("Verdicts", _headlines(found, groups), (contents.verdicts(found, groups),)))
+        sections.append(Section("Verdicts", _headlines(found, groups), (contents.verdicts(found, groups, survived),)))
     ablated = [group for group in groups if group.ablated]
     if ablated:
         prose = "Each variant is TMFUN with one part changed, everything else equal, seeds included."
@@ -99,15 +80,14 @@ def _sections(plan: Plan, groups: Sequence[OnDataset], found: Sequence[Finding])
     if printed:
         prose = "A check of the implementations: is our reading of each method as good as what others report of it?"
         sections.append(Section("Against published numbers", prose, tuple(printed)))
+    readings = multiverse.section(multiverses(plan, store), groups)
+    sections += [section for section in (controls.section(groups, survived), readings) if section]
     pictures = tuple(picture for group in groups for picture in _training(group))
     if pictures:
         sections.append(Section("Training", "", pictures))
-    if contents.searched(groups):
-        prose = "Settings were searched on validation; no test score took part."
-        with_grid = [group for group in groups if contents.searched([group])]
-        sections.append(
-            Section("Selection", prose, tuple(map(contents.selection, with_grid)), tuple(map(contents.grid, with_grid)))
-        )
+    search = selection.section(plan, groups)
+    if search:
+        sections.append(search)
     if groups:
         sections.append(Section("Data sets", "", (contents.datasets(groups),)))
         sections.append(Section("Cost", "", tuple(map(contents.cost, groups))))
@@ -206,12 +186,6 @@ python -m tmfun check --study {name}    # the verdicts, with the numbers and the
 # -- figures -------------------------------------------------------------------------------------------------------
 
 
-def _basis(group: OnDataset, results: Sequence[Result], mark: str = "") -> list[str]:
-    """What stands behind the numbers of a panel: data set, seeds, protocol, split, proxies (of what is marked so)."""
-    words = proxy_words(results)
-    return [f"{group.label}, {seed_count(results)}", group.protocol, *([mark + words] if words else [])]
-
-
 def _ablation_effect(study: Study, groups: Sequence[OnDataset]) -> Picture:
     band = min((claim.smallest_effect for claim in chosen(study.claims, study.name)), default=MATTERS)
     panels = []
@@ -221,21 +195,21 @@ def _ablation_effect(study: Study, groups: Sequence[OnDataset]) -> Picture:
         for variant in group.ablated:
             found = change(variant, group.full, MAIN)
             if found is None:
-                reason = "no seed in common with the full model" if variant.runs else _absent(variant)
+                reason = "no seed in common with the full model" if variant.runs else absent(variant)
                 rows.append(figures.Dot(variant.title, instead=reason))
             else:
                 interval = found.effect.relative_interval()
-                hollow = bool(variant.proxies or group.full.proxies)
-                rows.append(figures.Dot(variant.title, found.effect.relative, *interval, found.single, hollow))
-        panels.append((_basis(group, (group.full, *group.ablated)), rows))
+                proxied = bool(variant.proxies or group.full.proxies)
+                rows.append(figures.Dot(variant.title, found.effect.relative, *interval, found.single, proxied))
+        panels.append((basis(group, (group.full, *group.ablated)), rows))
     note = (
         "Dot: mean over seeds. Line: 95 % interval, paired over seeds. Small dots: single seeds."
         f" Shaded: changes below {100 * band:g} %, the smallest that matters. Left of 0: worse than the full model."
-        + _hollow(panels)
+        + hollow(panels)
     )
     text = f"Relative change of test {metric_title(MAIN)} when one part of TMFUN is changed"
     figure = figures.dots(panels, text, f"change of {metric_title(MAIN)}, %", note, band)
-    return Picture("ablation-effect", _caption(text, panels), figure)
+    return Picture("ablation-effect", caption(text, panels), figure)
 
 
 def _comparison(groups: Sequence[OnDataset]) -> Picture:
@@ -245,29 +219,25 @@ def _comparison(groups: Sequence[OnDataset]) -> Picture:
         for result in group.compared:
             spread = result.spread(MAIN)
             if not spread.values:
-                rows.append(figures.Dot(result.title, instead=_absent(result)))
+                rows.append(figures.Dot(result.title, instead=absent(result)))
                 continue
             low, high = spread.mean - spread.half, spread.mean + spread.half
-            seeds = spread.values if result.learned else ()
+            seeds = spread.values if result.seeded else ()
             rows.append(figures.Dot(result.title, spread.mean, low, high, seeds, bool(result.proxies)))
-        panels.append((_basis(group, group.compared), rows))
+        panels.append((basis(group, group.compared), rows))
     note = (
         "Dot: mean over seeds. Line: 95 % interval. Small dots: single seeds; none for models that only count."
-        + _hollow(panels)
+        + hollow(panels)
     )
     text = f"Test {metric_title(MAIN)} of TMFUN and its competitors"
     figure = figures.dots(panels, text, metric_title(MAIN), note)
-    return Picture("comparison", _caption(text, panels), figure)
-
-
-def _hollow(panels: Sequence[tuple[list[str], Sequence[figures.Dot]]]) -> str:
-    return " Hollow: proxy features took part." if any(row.hollow for _, rows in panels for row in rows) else ""
+    return Picture("comparison", caption(text, panels), figure)
 
 
 def _training(group: OnDataset) -> list[Picture]:
     """The curves of every entry, by the metric that its runs were selected by; a figure for every twelve."""
-    found = {result: curves(result) for result in group.results}
-    drawn = [result for result in group.results if found[result]]
+    found = {result: curves(result) for result in group.plain}
+    drawn = [result for result in group.plain if found[result]]
     pictures: list[Picture] = []
     for metric in dict.fromkeys(result.cell.entry.training.select_by for result in drawn):
         results = [result for result in drawn if result.cell.entry.training.select_by == metric]
@@ -280,10 +250,10 @@ def _training(group: OnDataset) -> list[Picture]:
                 " epochs that were kept." + (f" Grey: the mean of {reference.title}." if reference else "")
             )
             title = f"Validation {metric_title(metric)} during training"
-            basis = "; ".join(_basis(group, shown, f"{PROXY} "))
-            figure = figures.training(panels, f"{title}\n{basis}", f"validation {metric_title(metric)}", note)
+            behind = "; ".join(basis(group, shown, f"{PROXY} "))
+            figure = figures.training(panels, f"{title}\n{behind}", f"validation {metric_title(metric)}", note)
             number = f"-{len(pictures) + 1}" if pictures else ""
-            pictures.append(Picture(f"training-curves-{group.slug}{number}", f"{title}. {basis}.", figure))
+            pictures.append(Picture(f"training-curves-{group.slug}{number}", f"{title}. {behind}.", figure))
     return pictures
 
 
@@ -298,11 +268,3 @@ def _panel(result: Result, runs: Sequence[Curve], reference: Sequence[Curve]) ->
 
 def _mean_line(lines: Sequence[Curve]) -> figures.Line:
     return figures.Line(*mean_curve(lines))
-
-
-def _absent(result: Result) -> str:
-    return f"skipped: {result.cell.skipped}" if result.cell.skipped else "no records yet"
-
-
-def _caption(text: str, panels: Sequence[tuple[list[str], Sequence[figures.Dot]]]) -> str:
-    return ". ".join([text, *("; ".join(basis) for basis, _ in panels)]) + "."
