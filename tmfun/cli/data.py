@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import sys
 from typing import Any
 
-from tmfun.cli.common import DONE, Commands, command, described, prints_json
+from tmfun.cli.common import DONE, FAILED, Commands, command, described, prints_json
 from tmfun.errors import InputError
 
 
@@ -13,6 +14,11 @@ def declare(commands: Commands) -> None:
     data = command(commands, "data", _list, "list the data sets that are found", "data list")
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
     prints_json(command(actions, "list", _list, "list every data set that is found, and where", "data list"))
+    check = command(actions, "check", _check, "verify a data set, or say all that is wrong with it", "data check baby")
+    check.add_argument("dataset", metavar="NAME", help="a name that `tmfun data list` shows, or a folder")
+    check.add_argument("--strict", action="store_true", help="exit with 1 for warnings too, not for errors alone")
+    check.add_argument("--write", action="store_true", help="write the data sheet to reports/data/ as well")
+    prints_json(check)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -34,3 +40,23 @@ def _list(options: argparse.Namespace) -> int:
         print(row["description"] or f"{row['name']}: {row['problem']}")
         print(f"    {row['path']}")
     return DONE
+
+
+def _check(options: argparse.Namespace) -> int:
+    from reports import datasheet
+    from tmfun import formats
+    from tmfun.checks import examine
+    from tmfun.checks.findings import verdict
+
+    dataset = formats.unchecked(options.dataset)
+    findings = examine(dataset)
+    word = verdict(findings)
+    if options.json:
+        shown = {"name": dataset.name, "content_hash": dataset.content_hash, "verdict": word}
+        print(json.dumps(shown | {"findings": [finding.to_json() for finding in findings]}, indent=1))
+    else:
+        print(datasheet.datasheet(dataset, findings), end="")
+    if options.write:
+        path = datasheet.write(dataset, findings)
+        print(f"written to {path}", file=sys.stderr)
+    return FAILED if word == "refused" or (options.strict and word != "verified") else DONE
