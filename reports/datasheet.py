@@ -38,8 +38,9 @@ def datasheet(dataset: Dataset, findings: Sequence[Finding]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def write(dataset: Dataset, findings: Sequence[Finding], folder: Path = FOLDER) -> Path:
-    """Write the page as `<name>.md`, whole or not at all; returns its path."""
+def write(dataset: Dataset, findings: Sequence[Finding], folder: Path | None = None) -> Path:
+    """Write the page as `<name>.md` into `folder`, or `FOLDER`, whole or not at all; returns its path."""
+    folder = folder or FOLDER
     path = folder / f"{slug(dataset.name)}.md"
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

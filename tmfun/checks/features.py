@@ -14,6 +14,7 @@ ROWS = 2000  # rows that the effective rank is computed from
 DEAD = 1e-3  # rows whose distance from their mean is less than this share of their norm are all the same
 OUTLIER = 5.0  # a norm this many times the median, or less than one part in it, is out of line
 SAME = 0.5  # two kNN graphs with this share of edges in common are of one content
+STRETCHES = 10  # of rows, that must agree one by one
 FULL = 0.9  # with this share they agree; what lies between is noted
 
 
@@ -165,6 +166,7 @@ def agreement(modalities: list[Modality]) -> list[Finding]:
     """
     own = {m.name: knn_edges(m) for m in modalities if m.features is not None}
     file = {m.name: file_edges(m) for m in modalities if m.neighbours is not None}
+    own, file = ({name: edges for name, edges in graphs.items() if len(edges)} for graphs in (own, file))
     found = [_with_files(modality, own[modality.name], file) for modality in modalities if modality.name in own]
     for first, second in combinations(own | file, 2):  # the graphs that models take: of the file, where there is one
         share = (own | file)[second].share_in((own | file)[first])
@@ -173,6 +175,12 @@ def agreement(modalities: list[Modality]) -> list[Finding]:
         sentence += ": one content under two names?" if level != "ok" else ""
         found.append(Finding(f"modalities {first} and {second}", "likeness", level, sentence, {"share": share}))
     return found
+
+
+def _stretches(edges: Edges) -> list[tuple[int, Edges]]:
+    """The edges from each stretch of rows that has any, with the stretch's first row."""
+    stretch = edges.i * STRETCHES // edges.items
+    return [(-(-edges.items * s // STRETCHES), edges.part(stretch == s)) for s in np.unique(stretch).tolist()]
 
 
 def _with_files(modality: Modality, own: Edges, file: dict[str, Edges]) -> Finding:
@@ -194,9 +202,16 @@ def _with_files(modality: Modality, own: Edges, file: dict[str, Edges]) -> Findi
         f"the features' nearest neighbours hold {share:.1%} of the edges of the neighbours file (recall {recall:.3f}"
         " with items' edges to themselves)"
     )
-    if share >= SAME:
+    by_row = {row: part.share_in(own) for row, part in _stretches(file[name])}
+    numbers["least"] = min(by_row.values())
+    if numbers["least"] >= SAME:
         return Finding(about, "agreement", "ok" if share >= FULL else "note", sentence, numbers)
     offset, at = where_it_fits(file[name], own)
+    if share >= SAME:
+        numbers["from_row"] = min(row for row, share in by_row.items() if share < SAME)
+        sentence += f"; but in the {STRETCHES} stretches of rows down to {numbers['least']:.1%}, first in that from row"
+        sentence += f" {numbers['from_row']} on: a row lost, or one too many?"
+        return Finding(about, "agreement", "error", sentence, numbers)
     if at >= SAME:
         sentence += f"; with the features' row r taken for item r {offset:+d} they hold {at:.1%}: one is shifted"
         numbers["offset"] = offset

@@ -11,7 +11,6 @@ with use. Its standard error is its deviation over permutations of the items wit
 its hubs included, and every item's popularity: z is the statistic in these units.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,17 +92,12 @@ class CoInteraction:
         shuffled[self.ordered] = self.ordered[np.lexsort((rng.random(self.items), self.place))]
         return shuffled
 
-    def null(self, edges: Edges, parts: Mapping[str, NDArray[np.bool_]]) -> dict[str, float]:
-        """The statistic's standard error over permutations, on each of these parts of the edges."""
+    def null(self, edges: Edges) -> float:
+        """The statistic's standard error over permutations; 0 where no permutation has anything in common."""
         rng = numpy_stream(0, "check.permutations")
-        drawn: dict[str, list[float]] = {name: [] for name in parts}
-        expected = self.expected(edges)  # the same under every such permutation
-        for _ in range(PERMUTATIONS):
-            to = self.permutation(rng)
-            excess = self.like(edges.renamed(to)) - expected
-            for name, part in parts.items():
-                drawn[name].append(float(excess[part].mean()) if part.any() else 0.0)
-        return {name: float(np.sqrt(np.mean(np.square(values)))) for name, values in drawn.items()}
+        expected = self.expected(edges).mean()  # the same under every such permutation
+        drawn = [self.like(edges.renamed(self.permutation(rng))).sum() for _ in range(PERMUTATIONS)]
+        return float(np.sqrt(np.mean(np.square(np.array(drawn) / len(edges) - expected))))
 
 
 @dataclass(frozen=True)
@@ -134,7 +128,7 @@ def measure(use: CoInteraction, edges: Edges, error: float) -> Signal:
     )
 
 
-def judge(about: str, signal: Signal, synthetic: bool) -> Finding:
+def judge(about: str, what: str, signal: Signal, synthetic: bool) -> Finding:
     """The finding on a signal; generated data may lack it on purpose."""
     numbers: dict[str, Any] = dict(vars(signal))
     if signal.z < BEYOND_CHANCE:
@@ -149,7 +143,7 @@ def judge(about: str, signal: Signal, synthetic: bool) -> Finding:
         f" the share of all pairs; against items of like popularity, likeness in use is {signal.likeness:.2f}-fold"
         f" (z = {signal.z:.1f}){meaning}"
     )
-    return Finding(about, "signal", level, sentence, {"word": word, **numbers})
+    return Finding(about, what, level, sentence, {"word": word, **numbers})
 
 
 def content_only(about: str, dataset: Dataset, ids: NDArray, cosine: NDArray) -> Finding:
