@@ -40,7 +40,7 @@ def test_a_folder_may_stand_for_a_name(
 def test_warnings_fail_under_strict_alone(on_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On `disk` users choose at random, so content cannot fit."""
     assert main(["data", "check", "disk"]) == 0
-    assert "**Verified with warnings**" in capsys.readouterr().out
+    assert "**Not verified**" in capsys.readouterr().out
     assert main(["data", "check", "disk", "--strict"]) == 1
 
 

@@ -1,7 +1,7 @@
 """What a finding is, and what follows from many.
 
 Levels: `ok`; `note`, which a reader should know of; `warning`, for what could not be verified or is likely wrong;
-`error`, for what is wrong. A data set with an error is refused.
+`error`, for what is wrong. A data set is verified if it has neither warning nor error, and refused if it has an error.
 """
 
 from collections import Counter
@@ -36,6 +36,6 @@ def graver(value: float, *, note: float, warning: float = float("inf"), error: f
 
 
 def verdict(findings: Sequence[Finding]) -> str:
-    """ "refused" with any error, "verified with warnings" with any warning, else "verified"."""
+    """ "refused" with any error, "not verified" with any warning, else "verified"."""
     counts = Counter(finding.level for finding in findings)
-    return "refused" if counts["error"] else "verified with warnings" if counts["warning"] else "verified"
+    return "refused" if counts["error"] else "not verified" if counts["warning"] else "verified"

@@ -59,7 +59,7 @@ class CoInteraction:
         c.eliminate_zeros()
         c.sort_indices()
         self.c = c  # (items, items)
-        self.chance = c.nnz / (self.items * (self.items - 1))  # share of all pairs with a user in common
+        self.chance = c.nnz / max(self.items * (self.items - 1), 1)  # share of all pairs with a user in common
 
         size = max(STRATUM, -(-self.items // STRATA))
         tie = numpy_stream(0, "check.strata").random(self.items)

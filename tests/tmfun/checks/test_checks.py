@@ -23,7 +23,7 @@ def errors(findings: list[Finding]) -> set[tuple[str, str]]:
 
 def test_the_verdict_is_that_of_the_gravest_finding() -> None:
     levels = [Finding("", "", level, "") for level in ("ok", "note", "warning", "error")]
-    expected = ["verified", "verified", "verified with warnings", "refused"]
+    expected = ["verified", "verified", "not verified", "refused"]
     assert [verdict(levels[: n + 1]) for n in range(4)] == expected
     thresholds = {"note": 0.0, "warning": 0.1, "error": 0.5}
     assert [graver(x, **thresholds) for x in (0, 0.1, 0.5, 0.6)] == ["ok", "note", "warning", "error"]
@@ -111,4 +111,4 @@ def test_what_loading_refuses_is_never_verified(strong: Dataset) -> None:
 def test_a_graph_without_edges_is_told(shop: Any) -> None:
     alone = Modality("image", None, np.arange(400, dtype=np.int32)[:, None], np.ones((400, 1), np.float32))
     found = examine(from_files(shop.generated()).with_modalities(alone))
-    assert "graph is empty" in shop.find(found, "signal").sentence and verdict(found) == "verified with warnings"
+    assert "graph is empty" in shop.find(found, "signal").sentence and verdict(found) == "not verified"
