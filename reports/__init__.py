@@ -1,4 +1,5 @@
-"""The report floor: records in, tables, figures and one page per study out. No data set is needed.
+"""The report floor: records in, tables, figures and one page per study out. No data set is needed,
+but for data sheets.
 
 report.py    what lies on disk: written whole, rewritten only when something changed
 page.py      the page: which tables and figures, in which order, and the prose between them
@@ -10,4 +11,5 @@ selection.py, controls.py, multiverse.py   parts of the page with tables and fig
 parts.py     what a page is made of, and what its figures have in common
 figures.py   drawing
 numbers.py   the numbers that tables and figures share
+datasheet.py the findings on a data set, as a page
 """
