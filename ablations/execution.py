@@ -1,4 +1,4 @@
-"""One run, from its specification to its record, in this process."""
+"""One run, or a stack of runs, from specification to record, in this process."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,54 +21,116 @@ from tmfun import controls, formats
 from tmfun.dataset import Dataset
 from tmfun.errors import InputError
 from tmfun.settings import read_settings
-from tmfun.training import Training, be_deterministic, fit
+from tmfun.stacking import fit_stacked
+from tmfun.training import Fitted, Training, be_deterministic, fit
 
 HEARTBEAT = 60.0  # seconds between two lines of a long run
 
 
 def execute(specification: Specification, store: Store, device: str = "cpu", quiet: bool = True) -> None:
     """Train, rank, and write the record. Raises whatever goes wrong; nothing is written then."""
-    started, cpu_started = time.perf_counter(), time.process_time()
-    dataset = formats.load(specification.dataset)
-    if dataset.content_hash != specification.content_hash:
-        raise InputError(f"the data set '{dataset.name}' has changed since the run was planned; plan it again")
-    kind = model_class(specification.model)
-    settings: Any = read_settings(kind.settings_type, specification.settings, specification.model)
-    training = read_settings(Training, specification.training, "training")
-    be_deterministic(training.threads)
-    seen = controls.apply(specification.control, dataset, specification.seed)
-    model = kind(seen, settings, specification.seed)
-    on_gpu = device.startswith("cuda")
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(device)
-    fitted = fit(model, seen, training, specification.seed, device, _heartbeat(specification, quiet))
-    with torch.no_grad():
-        attention = {name: weights.cpu().numpy() for name, weights in model.eval().weights_of_interest().items()}
-    store.write(
-        specification,
-        dataset,
-        fitted.ranks,
-        attention,
-        result={
-            "best_epoch": fitted.best_epoch,
-            "epochs": fitted.epochs,
-            "history": fitted.history,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "proxies": proxies(specification, seen),
-        },
-        provenance={
-            "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+    clock = _Clock(device)
+    run = _Run(specification)
+    fitted = fit(run.model, run.seen, run.training, specification.seed, device, _heartbeat(specification, quiet))
+    run.record(fitted, store, clock.provenance())
+
+
+def execute_stack(
+    specifications: Sequence[Specification], store: Store, device: str = "cpu", quiet: bool = True
+) -> dict[str, Exception]:
+    """Train runs that differ in their seeds alone as one stack, and write a record of each; the errors of those that
+    failed, by run id. Totals are equal shares of the stack's."""
+    clock = _Clock(device)
+    runs = [_Run(specification) for specification in specifications]
+    say = {specification.seed: _heartbeat(specification, quiet) for specification in specifications}
+    results = fit_stacked(
+        [run.model for run in runs],
+        runs[0].seen,
+        runs[0].training,
+        [specification.seed for specification in specifications],
+        device,
+        lambda seed, state: say[seed](state),
+    )
+    provenance = clock.provenance(len(runs))
+    errors: dict[str, Exception] = {}
+    for run, fitted in zip(runs, results, strict=True):
+        if isinstance(fitted, Exception):
+            errors[run.specification.run_id] = fitted
+        else:
+            run.record(fitted, store, provenance)
+    return errors
+
+
+def stackable(specification: Specification) -> bool:
+    """Whether runs that differ from this one in their seeds alone can be trained as one stack: a control, which draws
+    what a run sees from its seed, stands against it."""
+    return model_class(specification.model).stackable and specification.control is None
+
+
+class _Run:
+    """What a run's specification asks for, loaded and built."""
+
+    def __init__(self, specification: Specification) -> None:
+        self.specification = specification
+        self.dataset = formats.load(specification.dataset)
+        if self.dataset.content_hash != specification.content_hash:
+            raise InputError(f"the data set '{self.dataset.name}' has changed since the run was planned; plan it again")
+        kind = model_class(specification.model)
+        settings: Any = read_settings(kind.settings_type, specification.settings, specification.model)
+        self.training = read_settings(Training, specification.training, "training")
+        be_deterministic(self.training.threads)
+        self.seen = controls.apply(specification.control, self.dataset, specification.seed)
+        self.model = kind(self.seen, settings, specification.seed)
+
+    def record(self, fitted: Fitted, store: Store, provenance: dict[str, Any]) -> None:
+        """Write what training found."""
+        with torch.no_grad():
+            weights = self.model.eval().weights_of_interest()
+        store.write(
+            self.specification,
+            self.dataset,
+            fitted.ranks,
+            {name: values.cpu().numpy() for name, values in weights.items()},
+            result={
+                "best_epoch": fitted.best_epoch,
+                "epochs": fitted.epochs,
+                "history": fitted.history,
+                "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+                "proxies": proxies(self.specification, self.seen),
+            },
+            provenance={
+                **provenance,
+                "seconds": provenance["seconds"] | _medians(fitted.seconds),
+                "cpu_seconds": provenance["cpu_seconds"] | _medians(fitted.cpu_seconds),
+            },
+        )
+
+
+class _Clock:
+    """Where and how fast runs are made."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.on_gpu = device, device.startswith("cuda")
+        self.started, self.cpu_started = time.perf_counter(), time.process_time()
+        if self.on_gpu:
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def provenance(self, stacked: int = 1) -> dict[str, Any]:
+        """Of each of `stacked` runs that were trained together; the memory is what they needed together."""
+        gpu_memory = round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1) if self.on_gpu else None
+        return {
+            "device": torch.cuda.get_device_name(self.device) if self.on_gpu else "cpu",
             "processor": _processor(),
             "versions": {
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("torch", "numpy", "scipy")},
             },
-            "seconds": _times(time.perf_counter() - started, fitted.seconds),
-            "cpu_seconds": _times(time.process_time() - cpu_started, fitted.cpu_seconds),
+            "stacked": stacked,
+            "seconds": {"total": round((time.perf_counter() - self.started) / stacked, 3)},
+            "cpu_seconds": {"total": round((time.process_time() - self.cpu_started) / stacked, 3)},
             "peak_memory_mb": round(_peak_memory(), 1),
-            "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if on_gpu else None,
-        },
-    )
+            "peak_gpu_memory_mb": gpu_memory,
+        }
 
 
 def proxies(specification: Specification, dataset: Dataset) -> list[str]:
@@ -78,27 +140,30 @@ def proxies(specification: Specification, dataset: Dataset) -> list[str]:
     return [name for name in kind.reads(dataset.card(), settings) if dataset.modality(name).origin == "proxy"]
 
 
-def run_in_process(table: dict[str, Any], root: str, device: str, environment: dict[str, str]) -> None:
-    """The body of a worker process: execute, or leave the reason of the failure in the store and exit with 1."""
+def run_in_process(tables: list[dict[str, Any]], root: str, device: str, environment: dict[str, str]) -> None:
+    """The body of a worker process: one run, or a stack; failures leave their reason in the store, and exit code 1."""
     os.environ.update(environment)
     store = Store(Path(root))
-    specification = Specification.from_json(table)
+    specifications = [Specification.from_json(table) for table in tables]
+    errors: dict[str, Exception] = {}
     try:
-        execute(specification, store, device, quiet=False)
+        if len(specifications) > 1:
+            errors = execute_stack(specifications, store, device, quiet=False)
+        else:
+            execute(specifications[0], store, device, quiet=False)
     except KeyboardInterrupt:
         sys.exit(130)
-    except InputError as error:
-        store.write_failure(specification.run_id, f"{error}\n")
-        sys.exit(1)
     except Exception as error:
-        store.write_failure(specification.run_id, f"{error or type(error).__name__}\n\n{traceback.format_exc()}")
-        sys.exit(1)
+        errors = {specification.run_id: error for specification in specifications}
+    for run_id, reason in errors.items():
+        trace = "" if isinstance(reason, InputError) else "\n" + "".join(traceback.format_exception(reason))
+        store.write_failure(run_id, f"{reason or type(reason).__name__}\n{trace}")
+    sys.exit(1 if errors else 0)
 
 
-def _times(total: float, parts: dict[str, list[float]]) -> dict[str, float]:
-    """The total, and the median of each part, in seconds."""
-    medians = {what: round(float(np.median(took)), 4) for what, took in parts.items() if took}
-    return {"total": round(total, 3), **medians}
+def _medians(parts: dict[str, list[float]]) -> dict[str, float]:
+    """The median of each part, in seconds."""
+    return {what: round(float(np.median(took)), 4) for what, took in parts.items() if took}
 
 
 def _heartbeat(specification: Specification, quiet: bool) -> Callable[[dict[str, Any]], None]:

@@ -1,4 +1,4 @@
-"""Many runs side by side: over the cores, or over the GPUs there are, each run in a process of its own."""
+"""Many runs side by side: over the cores, or over the GPUs there are, each run or stack in a process of its own."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -6,12 +6,12 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import joblib
 
-from ablations.execution import run_in_process
+from ablations.execution import run_in_process, stackable
 from ablations.planning import Plan
 from ablations.records import Store
 from ablations.specification import Specification
@@ -59,10 +59,13 @@ def slots(device: str, jobs: int | None = None) -> list[str]:
     return [f"cuda:{i}" for i in chosen] * (jobs or 1)
 
 
-def run_plan(plan: Plan, store: Store, places: list[str], report: Callable[[Outcome, Progress], None]) -> list[Outcome]:
+def run_plan(
+    plan: Plan, store: Store, places: list[str], report: Callable[[Outcome, Progress], None], stack: int = 1
+) -> list[Outcome]:
     """Run what has no record, in waves: a second stage becomes known when the first is done. All outcomes.
 
-    A failed run loses only itself; it is not tried again within one call. Ctrl-C keeps what is finished.
+    Up to `stack` seeds of one kind of run are trained together. A failed run loses only itself, a killed process the
+    runs it held; what failed is not tried again within one call. Ctrl-C keeps what is finished.
     """
     progress = Progress()
     tried: set[str] = set()
@@ -72,49 +75,75 @@ def run_plan(plan: Plan, store: Store, places: list[str], report: Callable[[Outc
     context = _context()
     lock = threading.Lock()
 
-    def one(run: Specification) -> Outcome:
+    def one(runs: list[Specification]) -> None:
         place = free.get()
         try:
-            outcome = _in_process(run, store, place, context)
+            outcomes = _in_process(runs, store, place, context)
         finally:
             free.put(place)
         with lock:
-            progress.done.append(outcome)
-            progress.to_do -= 1
-            report(outcome, progress)
-        return outcome
+            for outcome in outcomes:
+                progress.done.append(outcome)
+                progress.to_do -= 1
+                report(outcome, progress)
 
     while wave := [run for run in plan.to_do(store) if run.run_id not in tried]:
         tried |= {run.run_id for run in wave}
         progress.to_do, progress.symbolic = len(wave), plan.symbolic(store)
         # Threads that each start a process: a killed worker loses its own run, where one of loky's loses the batch.
-        joblib.Parallel(n_jobs=len(places), backend="threading", batch_size=1)(joblib.delayed(one)(run) for run in wave)
+        joblib.Parallel(n_jobs=len(places), backend="threading", batch_size=1)(
+            joblib.delayed(one)(runs) for runs in stacks(wave, stack)
+        )
         store.refresh()
     return progress.done
+
+
+def stacks(wave: Sequence[Specification], size: int) -> list[list[Specification]]:
+    """The runs in groups of up to `size` that differ in their seeds alone and can be stacked, in the wave's order."""
+    groups: list[list[Specification]] = []
+    open_groups: dict[str, list[Specification]] = {}
+    for run in wave:
+        kind = replace(run, seed=0).run_id
+        if size > 1 and stackable(run):
+            group = open_groups.get(kind)
+            if group is not None and len(group) < size:
+                group.append(run)
+                continue
+            open_groups[kind] = group = [run]
+            groups.append(group)
+        else:
+            groups.append([run])
+    return groups
 
 
 # Starting a process also reads the exit codes of finished ones, and each code can be read but once.
 _ONE_READER = threading.Lock()
 
 
-def _in_process(run: Specification, store: Store, device: str, context: multiprocessing.context.BaseContext) -> Outcome:
+def _in_process(
+    runs: list[Specification], store: Store, device: str, context: multiprocessing.context.BaseContext
+) -> list[Outcome]:
     started = time.perf_counter()
     environment = {"TMFUN_DATA": os.environ.get("TMFUN_DATA", "")}  # a fork server keeps the one it started with
-    arguments = (run.to_json(), str(store.root), device, environment)
+    arguments = ([run.to_json() for run in runs], str(store.root), device, environment)
     process = context.Process(target=run_in_process, args=arguments)  # type: ignore[attr-defined]
     with _ONE_READER:
         process.start()
     multiprocessing.connection.wait([process.sentinel])
     with _ONE_READER:
         process.join()
-    seconds = time.perf_counter() - started
-    if process.exitcode == 0:
-        return Outcome(run, seconds)
+    seconds = (time.perf_counter() - started) / len(runs)
+    return [Outcome(run, seconds, _failure(run, store, process.exitcode)) for run in runs]
+
+
+def _failure(run: Specification, store: Store, exitcode: int) -> str | None:
+    """The first line of why a run has no record after its process ended; None if it has one."""
+    if exitcode == 0 or run.run_id in Store(store.root):
+        return None
     path = store.failure_path(run.run_id)
-    if process.exitcode < 0:
-        store.write_failure(run.run_id, f"the process was ended by signal {-process.exitcode} (out of memory?)\n")
-    reason = path.read_text(encoding="utf-8").splitlines()[0] if path.exists() else f"exit code {process.exitcode}"
-    return Outcome(run, seconds, reason)
+    if exitcode < 0:
+        store.write_failure(run.run_id, f"the process was ended by signal {-exitcode} (out of memory?)\n")
+    return path.read_text(encoding="utf-8").splitlines()[0] if path.exists() else f"exit code {exitcode}"
 
 
 def _context() -> multiprocessing.context.BaseContext:

@@ -5,24 +5,26 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ablations.controlled import survivals
-from ablations.execution import execute
+from ablations.execution import execute, execute_stack, run_in_process
 from ablations.multiverse import multiverses
 from ablations.outcomes import findings
 from ablations.planning import Plan, plan_on_data, plan_on_records
 from ablations.records import Store, ranks_hash
-from ablations.scheduling import Outcome, Progress, run_plan, slots
+from ablations.scheduling import Outcome, Progress, run_plan, slots, stacks
 from ablations.studies import read_study
 from baselines import model_class
 from tmfun import controls, formats
 from tmfun.errors import InputError
 from tmfun.settings import read_settings
-from tmfun.training import Training, fit
+from tmfun.stacking import fit_stacked
+from tmfun.training import DivergedError, Training, fit
 
 
 def ignore(outcome: Outcome, progress: Progress) -> None:
@@ -40,6 +42,53 @@ def contents(store: Store) -> dict[str, tuple[dict, bytes]]:
         path.stem: (json.loads(path.read_text())["result"], path.with_suffix(".npz").read_bytes())
         for path in store.root.glob("runs/*/*.json")
     }
+
+
+def test_stacks_hold_runs_that_differ_in_their_seeds_alone(plan: Plan, store: Store) -> None:
+    wave = plan.to_do(store)
+    assert stacks(wave, 1) == [[run] for run in wave]
+    grouped = stacks(wave, 8)
+    assert [len(group) for group in grouped] == [2, 2, 1], "two variants with two seeds, and popularity"
+    assert sorted(run.run_id for group in grouped for run in group) == sorted(run.run_id for run in wave)
+    for group in grouped:
+        assert len({replace(run, seed=0).run_id for run in group}) == 1
+    controlled = [replace(run, control="items-permuted") for run in grouped[0]]
+    assert stacks(controlled, 8) == [[run] for run in controlled], "a control draws from the seed what a run sees"
+    assert [len(group) for group in stacks([replace(wave[0], seed=seed) for seed in range(5)], 2)] == [2, 2, 1]
+
+
+def test_a_stacked_study_leaves_the_records_of_an_unstacked_one(plan: Plan, store: Store, tmp_path: Path) -> None:
+    stacked = Store(tmp_path / "stacked")
+    outcomes = run_plan(plan, stacked, ["cpu"], ignore, stack=2)
+    assert [outcome.failure for outcome in outcomes] == [None] * 5
+    run_plan(plan, store, ["cpu", "cpu"], ignore)
+    assert stacked.run_ids() == store.run_ids()
+    for run_id in store.run_ids():
+        one, other = store.read(run_id), stacked.read(run_id)
+        assert other.specification == one.specification
+        assert other.provenance["stacked"] == (2 if other.specification.model == "tmfun" else 1)
+        assert other.result["best_epoch"] == one.result["best_epoch"]
+        assert np.mean(stacked.arrays(run_id)["test"] == store.arrays(run_id)["test"]) > 0.97
+        assert set(stacked.arrays(run_id)) == set(store.arrays(run_id))
+
+
+def test_a_stack_that_fails_in_part_keeps_the_rest(plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = next(group for group in stacks(plan.to_do(store), 2) if len(group) == 2)
+
+    def partly(*arguments: object) -> list:
+        first, _ = fit_stacked(*arguments)
+        return [first, DivergedError("the loss is nan in epoch 3")]
+
+    monkeypatch.setattr("ablations.execution.fit_stacked", partly)
+    errors = execute_stack(pair, store)
+    store.refresh()
+    assert [run.run_id in store for run in pair] == [True, False]
+    assert list(errors) == [pair[1].run_id]
+    with pytest.raises(SystemExit) as exit_code:
+        run_in_process([run.to_json() for run in pair], str(store.root), "cpu", {})
+    assert exit_code.value.code == 1
+    lines = store.failure_path(pair[1].run_id).read_text().splitlines()
+    assert lines[0] == "the loss is nan in epoch 3" and "DivergedError" in lines[-1]
 
 
 def test_a_study_runs_side_by_side_and_rerunning_it_trains_nothing(plan: Plan, store: Store) -> None:

@@ -24,6 +24,7 @@ def declare(commands: Commands) -> None:
     run.add_argument("study", metavar="STUDY", help=STUDY)
     run.add_argument("--jobs", type=positive, help="runs side by side (default: one per core, or one per GPU)")
     run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:0, ... (default: auto)")
+    run.add_argument("--stack", type=positive, default=1, help="seeds to train as one wider problem, for GPUs (1)")
     status = command(commands, "status", _status, "show where a study stands", "status quick")
     status.add_argument("study", metavar="STUDY", help=STUDY)
     prints_json(status)
@@ -53,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
     places = slots(options.device, options.jobs)
     plan, store = plan_on_data(read_study(options.study)), Store()
     _print_plan(plan, store, len(places))
-    return train(plan, store, places)
+    return train(plan, store, places, options.stack)
 
 
 def _plan_numbers(plan: "Plan", store: "Store", places: int) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def _stages(cell: "Cell", store: "Store") -> str:
     return f"{tries}, then {chosen} with {seeds}"
 
 
-def train(plan: "Plan", store: "Store", places: list[str]) -> int:
+def train(plan: "Plan", store: "Store", places: list[str], stack: int = 1) -> int:
     """Run what is missing, a line per run; FAILED if any run failed."""
     from ablations.costs import spoken
     from ablations.scheduling import run_plan
@@ -141,7 +142,7 @@ def train(plan: "Plan", store: "Store", places: list[str]) -> int:
             flush=True,
         )
 
-    outcomes = run_plan(plan, store, places, line)
+    outcomes = run_plan(plan, store, places, line, stack)
     failed = [outcome for outcome in outcomes if outcome.failure]
     if outcomes:
         done = count(len(outcomes) - len(failed), "run")
