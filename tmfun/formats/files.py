@@ -68,7 +68,8 @@ def header(file: Path, separator: str = "\t") -> list[str]:
 def read_table(file: Path, columns: Sequence[str], separator: str = "\t", quotes: bool = False) -> "pd.DataFrame":
     """The named columns as text, without empty lines; the index is the line's number.
 
-    Quotes are text like any other, unless `quotes`. Raises InputError for lines that do not fit the header.
+    Quotes are text like any other, unless `quotes`. Fields that a line has beyond the header are passed over, those
+    that it lacks are empty. Raises InputError for a file that is no such table.
     """
     import pandas as pd  # slow to load, and many commands read no file
 
