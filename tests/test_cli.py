@@ -178,7 +178,7 @@ def break_features(folder: Path, change: str) -> None:
         ("negative id", "userID -1 is out of range"),
         ("duplicate", "user 0 and item 0 occur together more than once"),
         ("empty split", "the test split is empty"),
-        ("not a number", "not a tab-separated table of whole numbers"),
+        ("not a number", "the userID 'zero' in line 182 is not a whole number"),
     ],
 )
 def test_bad_data_is_one_sentence_and_exit_code_2(

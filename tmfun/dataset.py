@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -66,6 +67,11 @@ class Modality:
                 raise InputError(f"{where}: {self.name} neighbours have no column")
             if self.neighbours.min() < 0 or self.neighbours.max() >= items:
                 raise InputError(f"{where}: {self.name} neighbours hold an item id outside 0..{items - 1}")
+            ordered = np.sort(self.neighbours, axis=1)
+            twice = np.argwhere(ordered[:, 1:] == ordered[:, :-1])
+            if len(twice):
+                row, place = twice[0]
+                raise InputError(f"{where}: {self.name} neighbours of item {row} list item {ordered[row, place]} twice")
             if not np.isfinite(self.cosine).all() or np.abs(self.cosine).max() > 1.001:
                 raise InputError(f"{where}: {self.name} cosines are not finite numbers between -1 and 1")
 
@@ -121,10 +127,55 @@ class Interactions:
 
 
 @dataclass(frozen=True, eq=False)
+class Extras:
+    """What files say of a data set and no model reads: kept for writing it again, no part of its content hash.
+
+    rating       (interactions,) float64: of the training pairs, then the validation pairs, then the test pairs
+    timestamp    (interactions,) int64, in the same order
+    user_tokens  what the files call each user, in id order; None where they count from 0 as we do
+    item_tokens  the same of the items
+    left_out     what the files hold beyond all this: "the column title of tiny.item"
+    """
+
+    rating: NDArray[np.float64] | None = None
+    timestamp: NDArray[np.int64] | None = None
+    user_tokens: tuple[str, ...] | None = None
+    item_tokens: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = ()
+
+    def check(self, users: int, items: int, interactions: int, where: str) -> None:
+        """Raise InputError unless there is one finite number per interaction and one usable token per id."""
+        for what, values in (("rating", self.rating), ("timestamp", self.timestamp)):
+            if values is not None and values.shape != (interactions,):
+                raise InputError(
+                    f"{where}: {what}s have shape {values.shape}, but there are {interactions} interactions"
+                )
+        if self.rating is not None and not np.isfinite(self.rating).all():
+            raise InputError(f"{where}: a rating is not a finite number; remove that interaction or the column")
+        for what, tokens, count in (("user", self.user_tokens, users), ("item", self.item_tokens, items)):
+            if tokens is None:
+                continue
+            if len(tokens) != count:
+                raise InputError(f"{where}: there are {len(tokens)} {what} tokens, but {count} {what}s")
+            if len(set(tokens)) < count:
+                token = next(token for token, times in Counter(tokens).items() if times > 1)
+                raise InputError(f"{where}: two {what}s have the token '{token}'")
+            # Control characters end lines and fields, lone surrogates have no bytes: no file could hold them.
+            bad = next(
+                (token for token in tokens if not token or re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", token)), None
+            )
+            if bad is not None:
+                raise InputError(
+                    f"{where}: {bad!r} cannot be the token of a {what}; take text without control characters"
+                )
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Interactions between `users` and `items` in three splits, with the items' modalities.
 
     Ids are dense and start at 0. `origin` is "synthetic" for generated data and "files" for data that was read.
+    Pairs may come in any order; they, and the entries of `extras` with them, are put in order.
     """
 
     name: str
@@ -136,11 +187,64 @@ class Dataset:
     modalities: tuple[Modality, ...] = ()
     origin: str = "files"
     where: str = field(default="", repr=False)
+    extras: Extras = field(default=Extras(), repr=False)
 
     def __post_init__(self) -> None:
+        orders: list[NDArray[np.int64]] = []
         for split in SPLITS:
             pairs = np.asarray(getattr(self, split), dtype=np.int32).reshape(-1, 2)
-            object.__setattr__(self, split, pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))])
+            order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+            object.__setattr__(self, split, pairs[order])
+            orders.append(order + sum(map(len, orders)))
+        whole = np.concatenate(orders)
+        for name in ("rating", "timestamp"):
+            values = getattr(self.extras, name)
+            if values is not None and values.shape == whole.shape:  # what does not fit is for the check to refuse
+                object.__setattr__(self, "extras", replace(self.extras, **{name: values[whole]}))
+
+    @classmethod
+    def from_interactions(
+        cls,
+        name: str,
+        interactions: Interactions,
+        label: NDArray,
+        modalities: tuple[Modality, ...] = (),
+        extras: Extras = Extras(),
+        where: str = "",
+    ) -> "Dataset":
+        """The data set whose `label` (n,) says of each interaction: 0 train, 1 validation, 2 test.
+
+        The ratings and timestamps are those of `interactions`, the rest of the extras that of `extras`.
+        """
+        order = np.argsort(label, kind="stable")
+        pairs = np.column_stack([interactions.user, interactions.item])[order]
+        train, validation, test = np.split(pairs.astype(np.int32), np.searchsorted(label[order], [1, 2]))
+        rating, timestamp = interactions.rating, interactions.timestamp
+        return cls(
+            name,
+            interactions.users,
+            interactions.items,
+            train,
+            validation,
+            test,
+            modalities,
+            where=where,
+            extras=replace(
+                extras,
+                rating=None if rating is None else rating[order],
+                timestamp=None if timestamp is None else timestamp[order],
+            ),
+        )
+
+    def interactions(self) -> tuple[Interactions, NDArray[np.int8]]:
+        """All pairs in one table, split after split, and of each 0 (train), 1 (validation) or 2 (test)."""
+        parts = [getattr(self, split) for split in SPLITS]
+        pairs = np.concatenate(parts).astype(np.int64)
+        label = np.repeat(np.arange(len(SPLITS), dtype=np.int8), [len(part) for part in parts])
+        table = Interactions(
+            self.users, self.items, pairs[:, 0], pairs[:, 1], self.extras.rating, self.extras.timestamp
+        )
+        return table, label
 
     def check(self) -> "Dataset":
         """Return the data set, or raise InputError with the first thing that is wrong with it."""
@@ -158,12 +262,15 @@ class Dataset:
         keys = np.concatenate([self.keys(split) for split in SPLITS])
         if len(np.unique(keys)) < len(keys):
             values, counts = np.unique(keys, return_counts=True)
-            user, item = divmod(int(values[counts > 1][0]), self.items)
-            raise InputError(f"{where}: user {user} and item {item} occur together more than once")
+            key = int(values[counts > 1][0])
+            user, item = divmod(key, self.items)
+            splits = " and ".join(split for split in SPLITS if key in self.keys(split))
+            raise InputError(f"{where}: user {user} and item {item} occur together more than once, in {splits}")
         if len({modality.name for modality in self.modalities}) < len(self.modalities):
             raise InputError(f"{where}: two modalities have the same name")
         for modality in self.modalities:
             modality.check(self.items, where)
+        self.extras.check(self.users, self.items, len(keys), where)
         return self
 
     def card(self) -> Card:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from tmfun.dataset import Dataset
+from tmfun import formats
 from tmfun.downloading import UnreachableError, Watch, download
 from tmfun.errors import InputError
-from tmfun.formats import mmrec
 from tmfun.known import File, Known, verify
 from tmfun.unpacking import is_archive, unpack
 
@@ -156,11 +155,7 @@ def _found(known: Known, unpacked: Path) -> tuple[Path, str]:
 
 
 def _data_folders(root: Path) -> Iterator[Path]:
-    yield from (folder for folder in [root, *sorted(root.rglob("*/"))] if mmrec.recognises(folder))
-
-
-def _read(folder: Path) -> Dataset:
-    return mmrec.read(folder).check()
+    yield from (folder for folder in [root, *sorted(root.rglob("*/"))] if formats.layout_of(folder))
 
 
 def _verified(known: Known, folder: Path, remedy: str) -> str:
@@ -168,7 +163,7 @@ def _verified(known: Known, folder: Path, remedy: str) -> str:
     try:
         if known.layout == "raw":
             return _verified_files(known, folder)
-        return verify(known, _read(folder))
+        return verify(known, formats.read(folder))
     except InputError as error:
         raise InputError(f"{error}{remedy}") from error
 

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from tmfun import __version__
 from tmfun.dataset import SPLITS
 from tmfun.errors import InputError
-from tmfun.formats import amazon, synthetic, table
+from tmfun.formats import amazon, mmrec, synthetic, table
 from tmfun.formats.raw import Collected, Tally, Tell
 from tmfun.rows import AT_ONCE, RowFile
 from tmfun.splits import k_core, none_empty, split
@@ -226,23 +226,8 @@ def _finished(
     sheet["result"]["modalities"] = dict(widths)
     sheet["counts"] = dict(sorted(tally.counts.items()))
     (folder / "prepared.json").write_text(json.dumps(sheet, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    _write_mmrec(folder, name, found, labels)
+    mmrec.write_interactions(found.interactions, labels, found.users, found.items, folder, name)
     return sheet
-
-
-def _write_mmrec(folder: Path, name: str, found: Collected, labels: NDArray[np.int8]) -> None:
-    """The id mappings and the interactions; the latter last, as they make the folder a data set."""
-    import pandas as pd  # slow to load
-
-    _write_table(folder / "u_id_mapping.csv", ("user_id", "userID"), ((name, i) for i, name in enumerate(found.users)))
-    _write_table(folder / "i_id_mapping.csv", ("asin", "itemID"), ((name, i) for i, name in enumerate(found.items)))
-    given = found.interactions
-    lines = pd.DataFrame({"userID": given.user, "itemID": given.item})
-    for column in ("rating", "timestamp"):
-        if (values := getattr(given, column)) is not None:
-            lines[column] = values
-    lines["x_label"] = labels
-    lines.to_csv(folder / f"{name}.inter", sep="\t", index=False, lineterminator="\n")
 
 
 def _write_table(file: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:

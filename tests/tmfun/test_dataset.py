@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmfun.dataset import Dataset, Modality, lattice_sizes
+from tmfun.dataset import SPLITS, Dataset, Extras, Interactions, Modality, lattice_sizes
 from tmfun.errors import InputError
 
 
@@ -51,7 +51,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a negative user id": ({"test": [[-1, 3]]}, r"user id -1 in the test split is outside 0\.\.2"),
     "a negative item id": ({"validation": [[1, -2]]}, r"item id -2 in the validation split is outside 0\.\.3"),
     "a pair twice in a split": ({"train": [[1, 2], [0, 1], [1, 2]]}, "user 1 and item 2 occur together more than once"),
-    "a pair in two splits": ({"test": [[2, 3], [0, 3]]}, "user 2 and item 3 occur together more than once"),
+    "a pair in two splits": (
+        {"test": [[2, 3], [0, 3]]},
+        "user 2 and item 3 occur together more than once, in train and test",
+    ),
     "two modalities of one name": ({"modalities": (IMAGE, IMAGE)}, "two modalities have the same name"),
     "a modality without content": ({"modalities": (Modality("audio"),)}, "'audio' has neither features nor neighbours"),
     "too few feature rows": (
@@ -110,6 +113,21 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"modalities": (neighbours("text", cosine=changed(TEXT.cosine, (3, 1), np.nan)),)},
         "text cosines are not finite numbers between -1 and 1",
     ),
+    "a neighbour twice": (
+        {"modalities": (neighbours("text", neighbours=changed(TEXT.neighbours, (1, 0), 2)),)},
+        "text neighbours of item 1 list item 2 twice",
+    ),
+    "a rating too few": ({"extras": Extras(rating=np.ones(11))}, r"ratings have shape \(11,\), but there are 12"),
+    "timestamps in a table": (
+        {"extras": Extras(timestamp=np.ones((12, 1), dtype=np.int64))},
+        r"timestamps have shape \(12, 1\), but there are 12 interactions",
+    ),
+    "a rating that is not finite": ({"extras": Extras(rating=np.r_[np.ones(11), np.nan])}, "a rating is not a finite"),
+    "a token too few": ({"extras": Extras(user_tokens=("a", "b"))}, "there are 2 user tokens, but 3 users"),
+    "a token twice": ({"extras": Extras(item_tokens=("a", "b", "c", "b"))}, "two items have the token 'b'"),
+    "an empty token": ({"extras": Extras(user_tokens=("a", "", "c"))}, "'' cannot be the token of a user"),
+    "a token with a tab": ({"extras": Extras(user_tokens=("a", "b\t", "c"))}, r"'b\\t' cannot be the token of a user"),
+    "a token without bytes": ({"extras": Extras(user_tokens=("a", "\ud800", "c"))}, "cannot be the token of a user"),
     "no neighbours at all": (
         {
             "modalities": (
@@ -140,6 +158,32 @@ def test_pairs_are_sorted_by_user_then_item() -> None:
     assert dataset.train.tolist() == [[0, 0], [0, 1], [2, 0], [2, 3]]
     assert dataset.train.dtype == np.int32
     assert dataset.keys("train").tolist() == [0, 1, 8, 11]
+
+
+def test_ratings_and_timestamps_follow_their_pairs() -> None:
+    rng = np.random.default_rng(0)
+    pairs = {split: rng.permutation(getattr(small(), split)) for split in SPLITS}
+    values = np.concatenate([10 * part[:, 0] + part[:, 1] for part in pairs.values()])
+    extras = small(**pairs, extras=Extras(rating=values / 4, timestamp=values)).check().extras
+    wanted = [10 * user + item for split in SPLITS for user, item in getattr(small(), split).tolist()]
+    assert extras.rating is not None and (4 * extras.rating).tolist() == wanted
+    assert extras.timestamp is not None and extras.timestamp.tolist() == wanted
+
+
+def test_a_table_of_interactions_and_the_splits_are_the_same_thing() -> None:
+    values = np.arange(12)
+    tokens = ("a", "b", "c")
+    dataset = small(extras=Extras(rating=values / 4, timestamp=values, user_tokens=tokens, left_out=("x",)))
+    table, label = dataset.interactions()
+    assert (table.users, table.items, label.tolist()) == (3, 4, [0] * 6 + [1] * 3 + [2] * 3)
+    assert [list(pair) for pair in zip(table.user, table.item, strict=True)][6:9] == dataset.validation.tolist()
+    order = np.random.default_rng(0).permutation(12)
+    mixed = Interactions(3, 4, table.user[order], table.item[order], values[order] / 4, values[order])
+    again = Dataset.from_interactions("small", mixed, label[order], dataset.modalities, dataset.extras).check()
+    assert again.content_hash == dataset.content_hash
+    assert (again.extras.user_tokens, again.extras.left_out) == (tokens, ("x",))
+    assert again.extras.rating is not None and (4 * again.extras.rating).tolist() == values.tolist()
+    assert again.extras.timestamp is not None and again.extras.timestamp.tolist() == values.tolist()
 
 
 def test_degrees_count_training_pairs() -> None:
@@ -192,7 +236,7 @@ def test_no_two_of_these_contents_have_the_same_hash() -> None:
     assert len(set(hashes)) == len(hashes)
 
 
-def test_the_content_hash_is_blind_to_order_and_labels() -> None:
+def test_the_content_hash_is_blind_to_order_labels_and_extras() -> None:
     base = small()
     same = [
         small(train=base.train[::-1]),
@@ -202,6 +246,7 @@ def test_the_content_hash_is_blind_to_order_and_labels() -> None:
         small(modalities=(features("image", origin="proxy"), TEXT)),
         small(modalities=(features("image", features=np.asfortranarray(IMAGE.features)), TEXT)),
         small(train=base.train.astype(np.int64)),
+        small(extras=Extras(np.ones(12), np.arange(12), ("a", "b", "c"), ("a", "b", "c", "d"), ("x",))),
     ]
     assert {dataset.content_hash for dataset in same} == {base.content_hash}
 

@@ -362,4 +362,4 @@ def test_data_list_recognises_known_sets_under_other_names_and_ids(scene: Scene)
     assert rows["newer"] == ("the interactions of disk in another split", False)
     assert rows["changed"] == rows["synthetic"] == (None, None)
     assert main(["data", "list"]) == 0
-    assert f"{scene.data.parent / 'mine'}; known as The disk set" in scene.read()[0]
+    assert f"{scene.data.parent / 'mine'} (mmrec); known as The disk set" in scene.read()[0]

@@ -1,17 +1,37 @@
 """Data sets by name: where they are looked for, and who reads them.
 
 A name is a synthetic set (`synthetic`, or `synthetic[users=400,signal=0]`) or a folder `<name>` under one of the
-places of `TMFUN_DATA` (a path list) or under `data/` of the project.
+places of `TMFUN_DATA` (a path list) or under `data/` of the project, in one of the layouts of `LAYOUTS`.
 """
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from tmfun import PROJECT
 from tmfun.dataset import Dataset
 from tmfun.errors import InputError
-from tmfun.formats import mmrec, synthetic
+from tmfun.formats import lattice, mmrec, recbole, synthetic
+
+
+class Layout(Protocol):
+    """What a module in this folder offers for its layout on disk."""
+
+    def recognises(self, folder: Path) -> bool:
+        """Whether the folder looks like this layout."""
+
+    def read(self, folder: Path) -> Dataset:
+        """The data set in `folder`. Raises InputError for a file that is wrong."""
+
+    def write(self, dataset: Dataset, folder: Path) -> None:
+        """Write `dataset` as the new folder `folder`: all of it or, with an InputError, nothing."""
+
+    def losses(self, dataset: Dataset) -> tuple[str, ...]:
+        """What of the data set this layout cannot hold."""
+
+
+LAYOUTS: dict[str, Layout] = {"recbole": recbole, "mmrec": mmrec, "lattice": lattice}  # the first that recognises reads
 
 
 @dataclass(frozen=True)
@@ -34,8 +54,9 @@ def available() -> list[Found]:
     found = {name: Found(name, None, "synthetic") for name in synthetic.PRESETS}
     for place in places():
         if place.is_dir():
-            for folder in sorted(entry for entry in place.iterdir() if entry.is_dir() and mmrec.recognises(entry)):
-                found.setdefault(folder.name, Found(folder.name, folder, "mmrec"))
+            for folder in sorted(place.iterdir()):
+                if folder.name[0] != "." and (layout := layout_of(folder)):  # with a dot: one that is being written
+                    found.setdefault(folder.name, Found(folder.name, folder, layout))
     return list(found.values())
 
 
@@ -44,8 +65,8 @@ def find(name: str) -> Found | None:
     if synthetic.is_synthetic(name):
         return Found(name, None, "synthetic")
     for place in places():
-        if mmrec.recognises(place / name):
-            return Found(name, place / name, "mmrec")
+        if layout := layout_of(place / name):
+            return Found(name, place / name, layout)
     return None
 
 
@@ -54,8 +75,21 @@ def load(name: str) -> Dataset:
     found = find(name)
     if found is None:
         raise InputError(missing(name))
-    dataset = synthetic.generate(name) if found.path is None else mmrec.read(found.path)
-    return dataset.check()
+    return synthetic.generate(name).check() if found.path is None else read(found.path)
+
+
+def read(folder: Path) -> Dataset:
+    """Read and check the data set in `folder`. Raises InputError where there is none, or it is wrong."""
+    folder = folder.absolute()  # `.` has no name
+    layout = layout_of(folder)
+    if layout is None:
+        raise InputError(f"{folder}: no data set in any of the layouts {', '.join(LAYOUTS)}")
+    return LAYOUTS[layout].read(folder).check()
+
+
+def layout_of(folder: Path) -> str | None:
+    """The name of the layout that `folder` looks like, or None."""
+    return next((name for name, layout in LAYOUTS.items() if layout.recognises(folder)), None)
 
 
 def unchecked(name: str) -> Dataset:
@@ -64,13 +98,13 @@ def unchecked(name: str) -> Dataset:
     found = find(name) or find(str(Path(name).absolute()))
     if found is None:
         raise InputError(missing(name))
-    return synthetic.generate(name) if found.path is None else mmrec.read(found.path)
+    return synthetic.generate(name) if found.path is None else LAYOUTS[found.layout].read(found.path)
 
 
 def missing(name: str) -> str:
     """One sentence on a data set that is not here, and how to get it here."""
     searched = ", ".join(str(place) for place in places())
     return (
-        f"no data set '{name}' (searched: {searched}); put a folder '{name}' with {name}.inter there, or set"
-        " TMFUN_DATA to the folder that holds it (`tmfun data list` shows what is found)"
+        f"no data set '{name}' (searched: {searched}); put a folder '{name}' there, in one of the layouts"
+        f" {', '.join(LAYOUTS)}, or set TMFUN_DATA to the folder that holds it (`tmfun data list` shows what is found)"
     )

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tmfun import formats
 from tmfun.dataset import SPLITS, Dataset
 from tmfun.errors import InputError
 from tmfun.formats import mmrec
@@ -21,6 +20,11 @@ COSINE = np.array([[1, 0.5]] * 4, dtype=np.float32)
 def write_inter(folder: Path, lines: list[tuple], header: str = HEADER) -> None:
     rows = ["\t".join(map(str, line)) for line in lines]
     (folder / f"{folder.name}.inter").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+
+
+def write_mapping(folder: Path, kind: str, rows: list[tuple], token: str, number: str, separator: str = "\t") -> None:
+    lines = [separator.join(map(str, row)) for row in [(token, number), *rows]]
+    (folder / f"{kind}_id_mapping.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @pytest.fixture
@@ -83,11 +87,68 @@ def test_splits_follow_the_labels(folder: Path) -> None:
     np.testing.assert_array_equal(text.neighbours, IDS)
 
 
-def test_further_columns_and_their_order_are_passed_over(folder: Path) -> None:
+def test_columns_come_in_any_order_and_ratings_and_timestamps_stay_with_their_pairs(folder: Path) -> None:
+    before = read(folder)
+    assert before.extras.rating is None and before.extras.timestamp is None
+    lines = [
+        (label, f"{user}.{item}", item, user, f"{1388275200 + n}.0") for n, (user, item, label) in enumerate(LINES)
+    ]
+    write_inter(folder, lines[::-1], "x_label\trating\titemID\tuserID\ttimestamp")
+    after = read(folder)
+    assert after.content_hash == before.content_hash and after.extras.left_out == ()
+    pairs = [tuple(pair) for split in SPLITS for pair in getattr(after, split).tolist()]
+    assert after.extras.rating is not None and after.extras.timestamp is not None
+    assert after.extras.rating.tolist() == [float(f"{user}.{item}") for user, item in pairs]
+    place = {(user, item): n for n, (user, item, _) in enumerate(LINES)}
+    assert after.extras.timestamp.tolist() == [1388275200 + place[pair] for pair in pairs]
+
+
+def test_timestamps_of_nanoseconds_keep_their_last_digit(folder: Path) -> None:
+    first = 2**60 + 1
+    write_inter(folder, [(*line, first + n) for n, line in enumerate(LINES)], f"{HEADER}\ttimestamp")
+    timestamp = read(folder).extras.timestamp
+    assert timestamp is not None and sorted(timestamp.tolist()) == [first + n for n in range(8)]
+
+
+def test_further_columns_are_named_as_left_out(folder: Path) -> None:
     before = read(folder).content_hash
-    lines = [(label, 4.5, item, user, 1369526400 + n) for n, (user, item, label) in enumerate(LINES)]
-    write_inter(folder, lines, "x_label\trating\titemID\tuserID\ttimestamp")
-    assert read(folder).content_hash == before
+    write_inter(folder, [("a", *line, "b") for line in LINES], f"review\t{HEADER}\ttitle")
+    after = read(folder)
+    assert after.content_hash == before
+    assert after.extras.left_out == ("the column review of tiny.inter", "the column title of tiny.inter")
+
+
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_tokens_come_from_the_mappings(folder: Path, separator: str) -> None:
+    write_mapping(folder, "u", [("AIXZ", 1), ("A1L5", 0)], "user_id", "userID", separator)
+    write_mapping(folder, "i", [(f'"B""{n}"', n) for n in range(4)], "asin", "itemID", separator)
+    extras = read(folder).extras
+    assert extras.user_tokens == ("A1L5", "AIXZ")
+    assert extras.item_tokens == tuple(f'B"{n}' for n in range(4))
+
+
+def test_a_mapping_says_how_many_there_are_even_if_they_do_not_occur(folder: Path) -> None:
+    (folder / "image_feat.npy").unlink()
+    (folder / "text_neighbours.npz").unlink()
+    write_mapping(folder, "u", [(n, n) for n in range(7)], "user_id", "userID")
+    write_mapping(folder, "i", [(f"B{n}", n) for n in range(6)], "asin", "itemID")
+    dataset = read(folder)
+    assert (dataset.users, dataset.items, dataset.extras.user_tokens) == (7, 6, None)
+    assert dataset.extras.item_tokens == ("B0", "B1", "B2", "B3", "B4", "B5")
+
+
+def test_the_files_are_written_as_mmrec_writes_them(folder: Path, tmp_path: Path) -> None:
+    write_inter(folder, [(*line, n / 2, 10**9 + n) for n, line in enumerate(LINES)], f"{HEADER}\trating\ttimestamp")
+    write_mapping(folder, "i", [(f"B{n}", n) for n in range(4)], "asin", "itemID")
+    mmrec.write(read(folder), tmp_path / "new")
+    assert (tmp_path / "new" / "new.inter").read_text() == (
+        "userID\titemID\trating\ttimestamp\tx_label\n"
+        "0\t0\t0.0\t1000000000\t0\n0\t1\t0.5\t1000000001\t0\n1\t1\t2.0\t1000000004\t0\n1\t2\t2.5\t1000000005\t0\n"
+        "0\t2\t1.0\t1000000002\t1\n1\t3\t3.0\t1000000006\t1\n0\t3\t1.5\t1000000003\t2\n1\t0\t3.5\t1000000007\t2\n"
+    )
+    assert (tmp_path / "new" / "i_id_mapping.csv").read_text() == "asin\titemID\nB0\t0\nB1\t1\nB2\t2\nB3\t3\n"
+    assert not (tmp_path / "new" / "u_id_mapping.csv").exists()
+    np.testing.assert_array_equal(np.load(tmp_path / "new" / "image_feat.npy"), FEATURES)
 
 
 def test_quotes_in_further_columns_are_text_like_any_other(folder: Path) -> None:
@@ -95,6 +156,12 @@ def test_quotes_in_further_columns_are_text_like_any_other(folder: Path) -> None
     titles = ['7" single', "plain", 'say "hello"', '"open', "plain", 'shut"', "plain", "it's"]
     lines = [(*line, title) for line, title in zip(LINES, titles, strict=True)]
     write_inter(folder, lines, f"{HEADER}\ttitle")
+    assert read(folder).content_hash == before
+
+
+def test_fields_beyond_the_header_do_not_shift_the_others(folder: Path) -> None:
+    before = read(folder).content_hash
+    write_inter(folder, [(*line, "title", "more") for line in LINES], f"{HEADER}\ttitle")
     assert read(folder).content_hash == before
 
 
@@ -132,35 +199,17 @@ def test_the_file_of_the_folders_name_comes_first(folder: Path) -> None:
     assert read(folder).content_hash == before
 
 
-# -- known features
-
-
-def test_known_features_are_recognised_by_hash(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mmrec, "_known_features", lambda: {mmrec.features_hash(FEATURES): "proxy"})
-    assert read(folder).modality("image").origin == "proxy"
-    assert read(folder).modality("text").origin == "as supplied"
-    np.save(folder / "image_feat.npy", FEATURES + np.float32(0.001))
-    assert read(folder).modality("image").origin == "as supplied"
-
-
-def test_the_hash_of_features_depends_on_values_and_shape_alone() -> None:
-    base = mmrec.features_hash(FEATURES)
-    assert mmrec.features_hash(np.asfortranarray(FEATURES)) == base
-    assert mmrec.features_hash(FEATURES.reshape(3, 4)) != base
-    assert mmrec.features_hash(FEATURES[::-1]) != base
-
-
-def test_the_shipped_table_of_known_features_is_sound() -> None:
-    table = mmrec._known_features()
-    assert set(table.values()) <= {"proxy", "original"} and "proxy" in table.values()
-    assert all(len(digest) == 64 and set(digest) <= set("0123456789abcdef") for digest in table)
-
-
 # -- bad input
 
 
 def damage_line(line: tuple, place: int = 3) -> Callable[[Path], None]:
     return lambda folder: write_inter(folder, [*LINES[:place], line, *LINES[place + 1 :]])
+
+
+def value(column: str, text: object) -> Callable[[Path], None]:
+    """A further column with `text` in the fourth line of interactions."""
+    lines = [(*line, text if place == 3 else 1) for place, line in enumerate(LINES)]
+    return lambda folder: write_inter(folder, lines, f"{HEADER}\t{column}")
 
 
 def features(array: np.ndarray) -> Callable[[Path], None]:
@@ -221,13 +270,16 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "tiny.inter").write_text("userID,itemID,x_label\n0,0,0\n"),
         "tiny.inter: the header lacks the column userID",
     ),
-    "text in a column": (damage_line((0, "three", 2)), "tiny.inter: not a tab-separated table of whole numbers"),
-    "a fraction in a column": (damage_line((0, 2.5, 2)), "tiny.inter: not a tab-separated table of whole numbers"),
-    "a short line": (damage_line((0, 3)), "tiny.inter: not a tab-separated table of whole numbers"),
-    "an empty field": (damage_line((0, "", 2)), "tiny.inter: not a tab-separated table of whole numbers"),
+    "text in a column": (
+        damage_line((0, "three", 2)),
+        "tiny.inter: the itemID 'three' in line 5 is not a whole number",
+    ),
+    "a fraction in a column": (damage_line((0, 2.5, 2)), "tiny.inter: the itemID '2.5' in line 5 is not a whole"),
+    "a short line": (damage_line((0, 3)), "tiny.inter: the x_label '' in line 5 is not a whole number"),
+    "an empty field": (damage_line((0, "", 2)), "tiny.inter: the itemID '' in line 5 is not a whole number"),
     "bytes that are no text": (
         lambda folder: (folder / "tiny.inter").write_bytes(HEADER.encode() + b"\n0\t\xe9\t0\n"),
-        "tiny.inter: not a tab-separated table of whole numbers",
+        "tiny.inter: not a table in UTF-8 text",
     ),
     "x_label 3": (damage_line((0, 3, 3)), r"tiny.inter: x_label 3 is none of 0 \(train\), 1"),
     "x_label -1": (damage_line((0, 3, -1)), "tiny.inter: x_label -1 is none of"),
@@ -236,6 +288,43 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "an item id beyond the features": (damage_line((0, 4, 2)), "tiny.inter: itemID 4 is out of range: .* have 4 rows"),
     "an id beyond 32 bits": (damage_line((2**32, 3, 2)), "tiny"),
     "an id beyond 64 bits": (damage_line((10**23, 3, 2)), "tiny.inter"),
+    "a rating that is none": (
+        value("rating", "good"),
+        "tiny.inter: the rating 'good' in line 5 is not a finite number",
+    ),
+    "a rating that is missing": (value("rating", ""), "tiny.inter: the rating '' in line 5 is not a finite number"),
+    "a NaN rating": (value("rating", "nan"), "tiny.inter: the rating 'nan' in line 5 is not a finite number"),
+    "a fraction of a second": (value("timestamp", "1.5"), "tiny.inter: the timestamp '1.5' in line 5 is not a whole"),
+    "a timestamp beyond 64 bits": (value("timestamp", 2**63), "tiny.inter: the timestamp '9223372036854775808' in"),
+    "an endless timestamp": (value("timestamp", "inf"), "tiny.inter: the timestamp 'inf' in line 5 is not a whole"),
+    "a column twice": (
+        lambda folder: write_inter(folder, [(*line, 1) for line in LINES], f"{HEADER}\titemID"),
+        "tiny.inter: the header names the column 'itemID' twice",
+    ),
+    "a mapping that lacks an id": (
+        lambda folder: write_mapping(folder, "i", [("B", 0), ("C", 1), ("D", 2)], "asin", "itemID"),
+        "i_id_mapping.csv: the id 3 occurs in the interactions, but is not listed here",
+    ),
+    "a mapping with a gap": (
+        lambda folder: write_mapping(folder, "u", [("B", 0), ("C", 2)], "user_id", "userID"),
+        r"u_id_mapping.csv: 'C' has the id 2, which is taken or outside 0\.\.1",
+    ),
+    "a mapping with an id twice": (
+        lambda folder: write_mapping(folder, "u", [("B", 1), ("C", 1)], "user_id", "userID"),
+        "u_id_mapping.csv: 'C' has the id 1, which is taken",
+    ),
+    "a mapping with a token twice": (
+        lambda folder: write_mapping(folder, "u", [("B", 0), ("B", 1)], "user_id", "userID"),
+        "tiny: two users have the token 'B'",
+    ),
+    "a mapping without ids": (
+        lambda folder: write_mapping(folder, "u", [("B", 0), ("C", 1)], "user_id", "index"),
+        "u_id_mapping.csv: the header has user_id, index, but user_id and userID are needed",
+    ),
+    "a neighbour twice": (
+        neighbours(neighbours=np.where(IDS == 3, 2, IDS), cosine=COSINE),
+        "tiny: text neighbours of item 2 list item 2 twice",
+    ),
     "a pair twice": (damage_line((0, 0, 2)), "tiny: user 0 and item 0 occur together more than once"),
     "an empty split": (
         lambda folder: write_inter(folder, [line for line in LINES if line[2] != 1]),
@@ -325,68 +414,3 @@ def test_a_modality_of_any_name_is_refused_or_can_be_trained_on(folder: Path, na
     except InputError:
         return
     TMFUN(dataset, Settings(dimension=4, neighbours=2), seed=0).representations()
-
-
-# -- data sets by name
-
-
-def place(tmp_path: Path, name: str, last_label: int) -> Path:
-    folder = tmp_path / name / "tiny"
-    folder.mkdir(parents=True)
-    write_inter(folder, [*LINES, (2, 0, 0), (2, 1, last_label)])
-    return folder.parent
-
-
-def test_data_sets_are_found_along_the_path_list_the_first_place_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, two, project = place(tmp_path, "one", 1), place(tmp_path, "two", 2), place(tmp_path, "project/data", 0).parent
-    (two / "tiny").rename(two / "other")
-    place(tmp_path, "two", 2)
-    monkeypatch.setattr(formats, "PROJECT", project)
-    monkeypatch.setenv("TMFUN_DATA", f"{tmp_path / 'absent'}:{one}::{two}")
-    assert formats.places() == [tmp_path / "absent", one, two, project / "data"]
-    assert len(formats.load("tiny").validation) == 3, "from the first place"
-    assert formats.load("other").name == "other"
-    found = {entry.name: entry for entry in formats.available() if entry.path is not None}
-    assert {name: entry.path for name, entry in found.items()} == {"tiny": one / "tiny", "other": two / "other"}
-    assert {entry.layout for entry in found.values()} == {"mmrec"}
-    monkeypatch.setenv("TMFUN_DATA", f"{two}:{one}")
-    assert len(formats.load("tiny").test) == 3, "the order counts"
-    monkeypatch.delenv("TMFUN_DATA")
-    assert len(formats.load("tiny").train) == 6, "the project's own folder comes last"
-
-
-def test_a_home_folder_in_the_path_list_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place(tmp_path, "data sets", 1)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("TMFUN_DATA", "~/data sets")
-    found = formats.find("tiny")
-    assert found is not None and found.path == tmp_path / "data sets" / "tiny"
-
-
-def test_a_missing_data_set_says_where_was_looked_and_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TMFUN_DATA", str(tmp_path))
-    assert formats.find("nowhere") is None
-    with pytest.raises(InputError) as caught:
-        formats.load("nowhere")
-    message = str(caught.value)
-    assert message.startswith("no data set 'nowhere'") and str(tmp_path) in message and "TMFUN_DATA" in message
-
-
-def test_a_folder_without_interactions_is_no_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file.inter").write_text(HEADER)
-    monkeypatch.setenv("TMFUN_DATA", str(tmp_path))
-    assert formats.find("empty") is None
-    assert "empty" not in [entry.name for entry in formats.available()]
-
-
-def test_a_data_set_is_checked_when_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = place(tmp_path, "one", 1) / "tiny"
-    write_inter(folder, [*LINES, (0, 0, 2)])
-    monkeypatch.setenv("TMFUN_DATA", str(folder.parent))
-    with pytest.raises(InputError, match="user 0 and item 0 occur together"):
-        formats.load("tiny")
