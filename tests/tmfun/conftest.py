@@ -194,7 +194,7 @@ class Web:
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     """The server, reached without a proxy; going on after a cut takes no time."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("tmfun.downloading.PAUSE", 0.0)
+    monkeypatch.setattr("tmfun.fetching.downloading.PAUSE", 0.0)
     server = Web()
     yield server
     server.close()

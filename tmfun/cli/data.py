@@ -38,7 +38,7 @@ def declare(commands: Commands) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     from tmfun import formats
-    from tmfun.known import recognise
+    from tmfun.fetching.known import recognise
 
     rows = []
     for found in formats.available():

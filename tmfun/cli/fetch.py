@@ -23,9 +23,9 @@ def declare(actions: Commands) -> None:
 
 def _fetch(options: argparse.Namespace) -> int:
     from tmfun import PROJECT, formats
-    from tmfun.downloading import UnreachableError
-    from tmfun.fetching import fetch, steps
-    from tmfun.known import named
+    from tmfun.fetching.downloading import UnreachableError
+    from tmfun.fetching.fetch import fetch, steps
+    from tmfun.fetching.known import named
 
     if options.name is None:
         return _known(options)
@@ -60,7 +60,7 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _known(options: argparse.Namespace) -> int:
     """Print the data sets that are known."""
-    from tmfun.known import registry
+    from tmfun.fetching.known import registry
 
     rows = [
         {

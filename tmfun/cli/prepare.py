@@ -11,7 +11,7 @@ from tmfun.cli.common import DONE, Commands, command, positive, prints_json
 from tmfun.errors import InputError
 
 if TYPE_CHECKING:
-    from tmfun.preparing import Datasheet, Options
+    from tmfun.preparing.prepare import Datasheet, Options
 
 SPLITS = ("lattice", "mmrec", "leave-one-out", "user-time", "global-time")
 RECIPES = ("lattice", "mmrec")
@@ -61,14 +61,14 @@ def _declare_common(made: argparse.ArgumentParser) -> None:
 
 
 def _options(options: argparse.Namespace) -> "Options":
-    from tmfun.preparing import Options
+    from tmfun.preparing.prepare import Options
 
     return Options(options.split or "lattice", options.seed, options.k_core, options.skip_malformed)
 
 
 def _prepare_amazon(options: argparse.Namespace) -> int:
-    from tmfun.preparing import Content, prepare_amazon
-    from tmfun.texts import sentence_transformer
+    from tmfun.preparing.prepare import Content, prepare_amazon
+    from tmfun.preparing.texts import sentence_transformer
 
     out = (options.out or PROJECT / "data" / options.category.lower()).resolve()
     model = options.text_model
@@ -91,8 +91,8 @@ def _prepare_amazon(options: argparse.Namespace) -> int:
 
 
 def _prepare_table(options: argparse.Namespace) -> int:
-    from tmfun.formats.table import Columns
-    from tmfun.preparing import prepare_table
+    from tmfun.preparing.prepare import prepare_table
+    from tmfun.preparing.table import Columns
 
     if options.label and options.split:
         raise InputError("--label keeps the split that is there, and --split draws one: only one of the two")

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tmfun import formats, splits, texts
+from tmfun import formats, splits
 from tmfun.cli import main, prepare
+from tmfun.preparing import texts
 
 
 class Model:

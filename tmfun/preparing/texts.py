@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmfun.errors import InputError
-from tmfun.formats.raw import MalformedError
+from tmfun.preparing.raw import MalformedError
 from tmfun.settings import unknown
 
 RECIPES = ("lattice", "mmrec")

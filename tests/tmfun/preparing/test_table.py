@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tmfun.errors import InputError
-from tmfun.formats.raw import Collected, Tally
-from tmfun.formats.table import Columns, read_table
+from tmfun.preparing.raw import Collected, Tally
+from tmfun.preparing.table import Columns, read_table
 
 COLUMNS = Columns("who", "what", "stars", "when")
 ROWS = [("who", "what", "stars", "when"), ("u2", "i1", "4.5", "20"), ("u1", "i10", "1", "10"), ("u1", "i9", "5", "1e1")]

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tmfun.rows import AT_ONCE, RowFile
+from tmfun.preparing.rows import AT_ONCE, RowFile
 
 
 @pytest.mark.parametrize("rows", [1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE - 1])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tmfun.errors import InputError
-from tmfun.formats.raw import MalformedError
-from tmfun.texts import RECIPES, cleaned, compose, sentence_transformer
+from tmfun.preparing.raw import MalformedError
+from tmfun.preparing.texts import RECIPES, cleaned, compose, sentence_transformer
 
 ITEM = {
     "title": "Soft &amp; warm",

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tmfun import known
 from tmfun.dataset import Dataset
 from tmfun.errors import InputError
+from tmfun.fetching import known
+from tmfun.fetching.known import Known, Recognised, named, recognise, registry, verify
 from tmfun.fingerprint import counts, fingerprint
-from tmfun.known import Known, Recognised, named, recognise, registry, verify
 
 
 @pytest.mark.parametrize("entry", registry().values(), ids=registry())

@@ -12,7 +12,7 @@ names. (Only where the raw files hold differing images of one item does the orde
 And a text model's last bits depend on the machine.)
 
 Order of work: duplicate interactions are merged (`raw.Collector`), the k-core is taken, ids are given, the split is
-drawn. An item without an image gets the mean of the images there are, as in both published scripts (`tmfun.texts`).
+drawn. An item without an image gets the mean of the images there are, as in both published scripts (see `texts`).
 """
 
 import hashlib
@@ -34,11 +34,12 @@ from numpy.typing import NDArray
 from tmfun import __version__
 from tmfun.dataset import SPLITS
 from tmfun.errors import InputError
-from tmfun.formats import amazon, mmrec, synthetic, table
-from tmfun.formats.raw import Collected, Tally, Tell
-from tmfun.rows import AT_ONCE, RowFile
+from tmfun.formats import mmrec, synthetic
+from tmfun.preparing import amazon, table
+from tmfun.preparing.raw import Collected, Tally, Tell
+from tmfun.preparing.rows import AT_ONCE, RowFile
+from tmfun.preparing.texts import Embedder, compose
 from tmfun.splits import k_core, none_empty, split
-from tmfun.texts import Embedder, compose
 
 Datasheet = dict[str, Any]  # what prepared.json holds
 
@@ -59,7 +60,7 @@ class Content:
 
     text: bool = True
     images: bool = True
-    recipe: str = "lattice"  # a name from `tmfun.texts`
+    recipe: str = "lattice"  # a name from `texts`
     as_published: bool = False
     embed: Embedder | None = None
     model: str | None = None  # what `embed` is called in the datasheet

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tmfun import known
 from tmfun.cli import main
+from tmfun.fetching import known
+from tmfun.fetching.known import File, Known, Source
 from tmfun.fingerprint import counts, fingerprint
 from tmfun.formats import mmrec
-from tmfun.known import File, Known, Source
 
 REVIEWS, FEATURES = gzip.compress(b"a review\n" * 2000, mtime=0), bytes(5000)
 

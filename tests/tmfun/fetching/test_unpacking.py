@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tmfun import unpacking
 from tmfun.errors import InputError
-from tmfun.unpacking import is_archive, unpack
+from tmfun.fetching import unpacking
+from tmfun.fetching.unpacking import is_archive, unpack
 
 Link = namedtuple("Link", "target kind")
 Members = list[tuple[str, bytes | Link | None]]  # None: a folder

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tmfun.errors import InputError
-from tmfun.formats import raw
-from tmfun.formats.raw import Collector, MalformedError, Tally, finite, lines, whole
+from tmfun.preparing import raw
+from tmfun.preparing.raw import Collector, MalformedError, Tally, finite, lines, whole
 
 FILE = Path("reviews.json")
 NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=3)

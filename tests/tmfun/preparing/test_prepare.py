@@ -11,8 +11,8 @@ import pytest
 from tmfun import formats
 from tmfun.dataset import SPLITS
 from tmfun.errors import InputError
-from tmfun.formats.table import Columns
-from tmfun.preparing import Content, Options, prepare_amazon, prepare_table
+from tmfun.preparing.prepare import Content, Options, prepare_amazon, prepare_table
+from tmfun.preparing.table import Columns
 
 FILES = {"image_feat.npy", "item_text.tsv", "i_id_mapping.csv", "u_id_mapping.csv", "prepared.json", "baby.inter"}
 PLAIN, BOTH = Options(), Content()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tmfun import downloading
-from tmfun.downloading import UnreachableError, download, refuse_downgrade
 from tmfun.errors import InputError
+from tmfun.fetching import downloading
+from tmfun.fetching.downloading import UnreachableError, download, refuse_downgrade
 
 BODY = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(BODY).hexdigest()

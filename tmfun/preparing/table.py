@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tmfun.errors import InputError
-from tmfun.formats.raw import Collected, Collector, MalformedError, Tally, Tell, finite, lines, whole
+from tmfun.preparing.raw import Collected, Collector, MalformedError, Tally, Tell, finite, lines, whole
 
 LABELS = {"0": 0, "1": 1, "2": 2, "train": 0, "validation": 1, "valid": 1, "test": 2}
 

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmfun.errors import InputError
-from tmfun.formats.raw import Collected, Collector, MalformedError, Tally, Tell, finite, lines, whole
-from tmfun.rows import AT_ONCE, RowFile
+from tmfun.preparing.raw import Collected, Collector, MalformedError, Tally, Tell, finite, lines, whole
+from tmfun.preparing.rows import AT_ONCE, RowFile
 
 IMAGE_WIDTH = 4096
 _RECORD = np.dtype([("asin", "V10"), ("features", "<f4", IMAGE_WIDTH)])

@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from tmfun import formats
-from tmfun.downloading import UnreachableError, Watch, download
 from tmfun.errors import InputError
-from tmfun.known import File, Known, verify
-from tmfun.unpacking import is_archive, unpack
+from tmfun.fetching.downloading import UnreachableError, Watch, download
+from tmfun.fetching.known import File, Known, verify
+from tmfun.fetching.unpacking import is_archive, unpack
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tmfun.errors import InputError
-from tmfun.formats import amazon
-from tmfun.formats.amazon import IMAGE_WIDTH, find, read_images, read_reviews, read_texts
-from tmfun.formats.raw import Collected, Tally
-from tmfun.rows import AT_ONCE, RowFile
+from tmfun.preparing import amazon
+from tmfun.preparing.amazon import IMAGE_WIDTH, find, read_images, read_reviews, read_texts
+from tmfun.preparing.raw import Collected, Tally
+from tmfun.preparing.rows import AT_ONCE, RowFile
 
 RECORD = 10 + 4 * IMAGE_WIDTH
 SOUND: dict[str, Any] = {"reviewerID": "A1", "asin": "B000000001", "overall": 4.0, "unixReviewTime": 1_400_000_000}

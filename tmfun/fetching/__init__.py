@@ -1,0 +1,1 @@
+"""Data sets that are known by name, and getting them: nothing is in place before it is recognised."""
