@@ -3,13 +3,14 @@
 import io
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -17,7 +18,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 COLUMNS = 3  # panels side by side
 SHARE = 2 / 3  # of the lowest kept value: where a training panel may begin
 WIDTH = 7.0  # inches: the text width of a page
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#767676"  # of Okabe and Ito: apart for every kind of colour vision
+BLUE, ORANGE, GREEN, GREY = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#767676",
+)  # of Okabe and Ito: apart for every kind of colour vision
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 8.5,
@@ -70,6 +76,17 @@ class Curves:
     seeds: tuple[Line, ...]
     mean: Line
     reference: Line | None = None
+
+
+@dataclass(frozen=True)
+class Rates:
+    """One panel of rates over x: lines of (x, rate, low, high) by name, a level and a band to compare with."""
+
+    title: str
+    x_label: str
+    lines: Mapping[str, Sequence[tuple[float, float, float, float]]]
+    level: float | None = None
+    band: tuple[float, float] | None = None
 
 
 @contextmanager
@@ -151,6 +168,32 @@ def training(panels: Sequence[Curves], title: str, y_label: str, note: str) -> F
     return figure
 
 
+@_styled
+def rates(panels: Sequence[Rates], title: str, note: str) -> Figure:
+    """Rates with their intervals, each panel on a scale of its own."""
+    figure, grid = _grid(len(panels), 2.6, title, note, sharex=False, sharey=False)
+    for panel, axes in zip(panels, grid, strict=True):
+        axes.set_title(_wrapped(panel.title, WIDTH / len(panels) - 0.5))
+        if panel.band:
+            axes.axhspan(*panel.band, color=GREY, alpha=0.18, linewidth=0)
+        if panel.level is not None:
+            axes.axhline(panel.level, color="black", linewidth=0.8, linestyle=":")
+        places = [x for line in panel.lines.values() for x, *_ in line]
+        step = 0.012 * (max(places) - min(places))  # aside, so that equal rates do not hide each other
+        for i, (name, line) in enumerate(panel.lines.items()):
+            x, y, low, high = (np.array(column) for column in zip(*line, strict=True))
+            aside = x + step * (i - (len(panel.lines) - 1) / 2)
+            look: dict[str, Any] = {"color": (BLUE, ORANGE, GREEN, GREY)[i % 4], "marker": "osD^"[i % 4]}
+            bars = np.maximum([y - low, high - y], 0)
+            axes.errorbar(aside, y, bars, label=name, linewidth=1, elinewidth=0.8, markersize=3.5, **look)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
+        axes.grid(color=GREY, alpha=0.2, linewidth=0.5)
+        axes.set_xlabel(panel.x_label)
+        axes.set_ylabel("%")
+        axes.legend(fontsize=6.5, frameon=False)
+    return figure
+
+
 def rendered(figure: Figure) -> dict[str, bytes]:
     """The figure as PNG and PDF: the same bytes whenever and wherever it is drawn with one matplotlib."""
     files = {}
@@ -176,7 +219,9 @@ def _dot(axes: Axes, y: float, row: Dot, width: float) -> None:
     axes.plot([row.mean], [y], "o", color=BLUE, markersize=5, markerfacecolor="white" if row.hollow else BLUE)
 
 
-def _grid(panels: int, row_height: float, title: str, note: str, *, sharex: bool) -> tuple[Figure, list[Axes]]:
+def _grid(
+    panels: int, row_height: float, title: str, note: str, *, sharex: bool, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
     """Axes for so many panels, up to three side by side, below a title and above a note."""
     columns = min(panels, COLUMNS)
     lines = math.ceil(panels / columns)
@@ -184,7 +229,7 @@ def _grid(panels: int, row_height: float, title: str, note: str, *, sharex: bool
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.suptitle(_wrapped(title, WIDTH - 0.3, 12), x=0.01, ha="left", fontweight="bold")  # wider letters
     figure.supxlabel(_wrapped(note, WIDTH - 0.2, 7), x=0.01, ha="left", fontsize=7, color="#404040")
-    grid = figure.subplots(lines, columns, sharex=sharex, sharey=True, squeeze=False).ravel().tolist()
+    grid = figure.subplots(lines, columns, sharex=sharex, sharey=sharey, squeeze=False).ravel().tolist()
     for spare in grid[panels:]:
         spare.set_visible(False)
     return figure, grid[:panels]
