@@ -41,6 +41,7 @@ from tmfun.streams import numpy_stream
 
 SCHEMA = 1
 SEED = 20230723  # fixed before the first study was simulated
+# Variances and effects were set afterwards, on trials of some 100 studies, so that power is neither 0 nor 1.
 STUDIES = 2000  # per scenario and number of seeds
 SEEDS = (3, 6, 8, 10)
 FAMILY = 4

@@ -197,7 +197,7 @@ def _on(card: Card, cells: dict[str, Cell], claims: list[Claim], wanted: set[str
         possible = [claim for claim in members if not _obstacle(claim, cells)]
         compared = {c.name: _compared(*(side(name, c.metric) for name in _names(c))) for c in possible}
         # Without records there is nothing against the null: such a claim takes its place in the family with p = 1.
-        p = [found.effect.p if isinstance(found, Comparison) else 1.0 for found in compared.values()]
+        p = [one.effect.p if isinstance(one, Comparison) else 1.0 for one in compared.values()]
         corrected = dict(zip(compared, holm(p), strict=True))
         size = max(1, len(possible))
         for claim in members:
