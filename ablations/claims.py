@@ -2,7 +2,8 @@
 
 [no-such-thing]                        # the claim's name
 sentence = "This part helps."
-better = "full"                        # a model or a variant, with the settings or the grid that the study gives it
+better = "full"                        # a model or a variant as studies name them, also lattice[items-permuted];
+                                       # with the settings or the grid that the study gives it
 worse = "no-such-part"
 source = "where the claim is made"
 metric = "recall@20"                   # on test, of the runs selected on validation
@@ -16,9 +17,11 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablations.interpretations import interpretations
 from ablations.variants import variants
 from baselines import MODELS
 from tmfun import metrics
+from tmfun.controls import control
 from tmfun.errors import InputError
 from tmfun.settings import read_settings, setting, unknown
 
@@ -73,14 +76,21 @@ def read_claims(folder: Path = FOLDER) -> dict[str, Claim]:
             table = read_settings(_ClaimTable, given, where)
             metrics.parse(table.metric)
             for side in (table.better, table.worse):
-                if side not in variants() and side not in MODELS:
-                    raise unknown("model or variant", side, [*variants(), *MODELS], where)
+                _check_side(side, where)
             if table.better == table.worse:
                 raise InputError(f"{where}: both sides are '{table.better}'")
             claims[name] = Claim(name=name, family=path.stem, **vars(table))
     for family in {claim.family for claim in claims.values()} & set(claims):
         raise InputError(f"{folder / family}.toml: a claim in {claims[family].family}.toml has the name of this file")
     return claims
+
+
+def _check_side(side: str, where: str) -> None:
+    base, bracket, under = side.partition("[")
+    if base not in variants() and base not in MODELS:
+        raise unknown("model or variant", side, [*variants(), *MODELS], where)
+    if bracket and under.removesuffix("]") not in interpretations():
+        control(under.removesuffix("]"), where)
 
 
 def chosen(names: tuple[str, ...] | list[str], where: str = "") -> list[Claim]:

@@ -17,7 +17,7 @@ import torch
 from ablations.records import Store
 from ablations.specification import Specification
 from baselines import model_class
-from tmfun import formats
+from tmfun import controls, formats
 from tmfun.dataset import Dataset
 from tmfun.errors import InputError
 from tmfun.settings import read_settings
@@ -28,7 +28,7 @@ HEARTBEAT = 60.0  # seconds between two lines of a long run
 
 def execute(specification: Specification, store: Store, device: str = "cpu", quiet: bool = True) -> None:
     """Train, rank, and write the record. Raises whatever goes wrong; nothing is written then."""
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     dataset = formats.load(specification.dataset)
     if dataset.content_hash != specification.content_hash:
         raise InputError(f"the data set '{dataset.name}' has changed since the run was planned; plan it again")
@@ -36,11 +36,12 @@ def execute(specification: Specification, store: Store, device: str = "cpu", qui
     settings: Any = read_settings(kind.settings_type, specification.settings, specification.model)
     training = read_settings(Training, specification.training, "training")
     be_deterministic(training.threads)
-    model = kind(dataset, settings, specification.seed)
+    seen = controls.apply(specification.control, dataset, specification.seed)
+    model = kind(seen, settings, specification.seed)
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
-    fitted = fit(model, dataset, training, specification.seed, device, _heartbeat(specification, quiet))
+    fitted = fit(model, seen, training, specification.seed, device, _heartbeat(specification, quiet))
     with torch.no_grad():
         attention = {name: weights.cpu().numpy() for name, weights in model.eval().weights_of_interest().items()}
     store.write(
@@ -53,7 +54,7 @@ def execute(specification: Specification, store: Store, device: str = "cpu", qui
             "epochs": fitted.epochs,
             "history": fitted.history,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "proxies": proxies(specification, dataset),
+            "proxies": proxies(specification, seen),
         },
         provenance={
             "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
@@ -62,10 +63,8 @@ def execute(specification: Specification, store: Store, device: str = "cpu", qui
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("torch", "numpy", "scipy")},
             },
-            "seconds": {
-                "total": round(time.perf_counter() - started, 3),
-                **{what: round(float(np.median(took)), 4) for what, took in fitted.seconds.items() if took},
-            },
+            "seconds": _times(time.perf_counter() - started, fitted.seconds),
+            "cpu_seconds": _times(time.process_time() - cpu_started, fitted.cpu_seconds),
             "peak_memory_mb": round(_peak_memory(), 1),
             "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if on_gpu else None,
         },
@@ -73,7 +72,7 @@ def execute(specification: Specification, store: Store, device: str = "cpu", qui
 
 
 def proxies(specification: Specification, dataset: Dataset) -> list[str]:
-    """The modalities whose features the run read and that are known substitutes of the originals."""
+    """The modalities of what the run saw whose features it read and that are known substitutes of the originals."""
     kind = model_class(specification.model)
     settings: Any = read_settings(kind.settings_type, specification.settings, specification.model)
     return [name for name in kind.reads(dataset.card(), settings) if dataset.modality(name).origin == "proxy"]
@@ -94,6 +93,12 @@ def run_in_process(table: dict[str, Any], root: str, device: str, environment: d
     except Exception as error:
         store.write_failure(specification.run_id, f"{error or type(error).__name__}\n\n{traceback.format_exc()}")
         sys.exit(1)
+
+
+def _times(total: float, parts: dict[str, list[float]]) -> dict[str, float]:
+    """The total, and the median of each part, in seconds."""
+    medians = {what: round(float(np.median(took)), 4) for what, took in parts.items() if took}
+    return {"total": round(total, 3), **medians}
 
 
 def _heartbeat(specification: Specification, quiet: bool) -> Callable[[dict[str, Any]], None]:

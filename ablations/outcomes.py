@@ -1,22 +1,22 @@
 """What a study found, from its records alone: scores per entry and seed, and a verdict per claim and data set."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ablations.claims import Claim, chosen
 from ablations.planning import Cell, Plan
-from ablations.records import Store
+from ablations.records import Record, Store
 from ablations.specification import Specification
 from ablations.verdicts import Effect, Pooled, Verdict, crossed_interval, holm, judge, paired_effect, pooled
-from baselines import model_class
 from tmfun.dataset import Card
 
+T = TypeVar("T")
 PerUser = Mapping[int, NDArray[np.float64]]  # by seed: a metric per user, (users,)
 
 
@@ -103,6 +103,21 @@ def per_user(runs: Mapping[int, Specification], store: Store, metric: str) -> di
     return {seed: store.per_user(run.run_id, metric, "test") for seed, run in runs.items()}
 
 
+def shared(sides: Sequence[tuple[Cell, Mapping[int, T]]]) -> list[dict[int, T]]:
+    """Anything by seed, of several sides: of the seeds that all have.
+
+    A side that no seed changes, as it only counts, has one value: the same beside every seed of the others.
+    """
+    if not all(values for _, values in sides):
+        return [{} for _ in sides]
+    drawn = [values for cell, values in sides if cell.entry.seeded] or [values for _, values in sides]
+    seeds = sorted(set.intersection(*map(set, drawn)))
+    return [
+        {seed: values[seed] if cell.entry.seeded else next(iter(values.values())) for seed in seeds}
+        for cell, values in sides
+    ]
+
+
 def compare(better: PerUser, worse: PerUser) -> Comparison | None:
     """Pair two sides over the seeds that both have; None if there are none. ValueError for different users."""
     seeds = tuple(sorted(set(better) & set(worse)))
@@ -115,16 +130,72 @@ def compare(better: PerUser, worse: PerUser) -> Comparison | None:
     return Comparison(paired_effect(*zip(*pairs, strict=True)), seeds, pairs, crossed_interval(differences))
 
 
+class OnCard:
+    """The entries of a study on one data set, by name, and what claims find there. What records hold is read once."""
+
+    def __init__(self, card: Card, cells: Iterable[Cell], store: Store) -> None:
+        self.card = card
+        self.cells = {cell.entry.name: cell for cell in cells if cell.card == card}
+        self._runs = cache(lambda name: finished(self.cells[name], store))
+        self._per_user = cache(lambda name, metric: per_user(self._runs(name), store, metric))
+        self._records = cache(lambda name: [store.read(run.run_id) for run in self._runs(name).values()])
+
+    def made(self, claims: Iterable[Claim]) -> list[Claim]:
+        """Those of the claims that are made on this data set."""
+        return [claim for claim in claims if claim.made_on(self.card.name)]
+
+    def family(self, claim: Claim, claims: Iterable[Claim]) -> list[Claim]:
+        """Those of the claims that are corrected together with this one: of its family, and possible to test here."""
+        return [each for each in self.made(claims) if each.family == claim.family and not self._obstacle(each)]
+
+    def has_evidence(self, claim: Claim) -> bool:
+        """Whether both sides of the claim have records of a common seed."""
+        if self._obstacle(claim):
+            return False
+        return bool(shared([(self.cells[name], self._runs(name)) for name in _sides(claim)])[0])
+
+    def effect_of(self, claim: Claim) -> Comparison | str:
+        """The sides of the claim compared, or why they cannot be."""
+        if obstacle := self._obstacle(claim):
+            return obstacle
+        sides = [(self.cells[name], self._per_user(name, claim.metric)) for name in _sides(claim)]
+        for cell, values in sides:
+            if not values:
+                return f"no records of {cell.entry.title}"
+        if not any(cell.entry.seeded for cell, _ in sides):
+            return "both sides only count: nothing is random, so there is nothing to test"
+        return compare(*shared(sides)) or "the two sides share no seed"
+
+    def proxies(self, claim: Claim) -> tuple[str, ...]:
+        """The proxies that the runs on both sides of the claim read."""
+        return tuple(sorted({name for record in self._both(claim) for name in record.result["proxies"]}))
+
+    def devices(self, claim: Claim) -> tuple[str, ...]:
+        """The kinds of device that the runs on both sides of the claim were made on."""
+        return tuple(sorted({record.provenance["device"] for record in self._both(claim)}))
+
+    def _both(self, claim: Claim) -> list[Record]:
+        return [record for name in _sides(claim) for record in self._records(name)]
+
+    def _obstacle(self, claim: Claim) -> str | None:
+        """Why the study cannot test the claim here, whatever is run; None if it can."""
+        for name in _sides(claim):
+            if name not in self.cells:
+                return f"the study has no '{name}'"
+            if self.cells[name].skipped:
+                return f"{self.cells[name].entry.title} was skipped: {self.cells[name].skipped}"
+        return None
+
+
+def by_card(plan: Plan, store: Store) -> list[OnCard]:
+    """The entries of the study on each data set."""
+    return [OnCard(card, plan.cells, store) for card in dict.fromkeys(cell.card for cell in plan.cells)]
+
+
 def has_evidence(plan: Plan, store: Store) -> bool:
     """Whether both sides of some claim of the study have records of a common seed."""
     claims = chosen(plan.study.claims, str(plan.study.file))
-    for card, cells in _by_card(plan):
-        for claim in claims:
-            if claim.made_on(card.name) and not _obstacle(claim, cells):
-                sides = [_Side(cells[name], finished(cells[name], store)) for name in _names(claim)]
-                if set.intersection(*map(set, _meet(*sides))):
-                    return True
-    return False
+    return any(here.has_evidence(claim) for here in by_card(plan, store) for claim in here.made(claims))
 
 
 def findings(plan: Plan, store: Store, names: Iterable[str] | None = None) -> list[Finding]:
@@ -135,7 +206,7 @@ def findings(plan: Plan, store: Store, names: Iterable[str] | None = None) -> li
     """
     claims = chosen(plan.study.claims, str(plan.study.file))
     wanted = {claim.name for claim in claims} if names is None else set(names)
-    return [finding for card, cells in _by_card(plan) for finding in _on(card, cells, claims, wanted, store)]
+    return [finding for here in by_card(plan, store) for finding in _findings(here, claims, wanted)]
 
 
 def pooled_over_datasets(found: Iterable[Finding]) -> dict[str, Pooled]:
@@ -151,99 +222,31 @@ def pooled_over_datasets(found: Iterable[Finding]) -> dict[str, Pooled]:
     return {name: mean for name, mean in over.items() if mean}
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One side of a claim: anything by seed."""
-
-    cell: Cell
-    values: Mapping[int, Any]
-
-    @property
-    def learned(self) -> bool:
-        return model_class(self.cell.entry.model).learned
-
-
-def _meet(better: _Side, worse: _Side) -> tuple[Mapping[int, Any], Mapping[int, Any]]:
-    """The two sides by seed; a model that only counts has one value, the same whatever the other's seed."""
-    ours, theirs = better.values, worse.values
-    if ours and not better.learned:
-        ours = dict.fromkeys(theirs, next(iter(ours.values())))
-    if theirs and not worse.learned:
-        theirs = dict.fromkeys(ours, next(iter(theirs.values())))
-    return ours, theirs
-
-
-def _on(card: Card, cells: dict[str, Cell], claims: list[Claim], wanted: set[str], store: Store) -> list[Finding]:
+def _findings(here: OnCard, claims: list[Claim], wanted: set[str]) -> list[Finding]:
     """The findings on one data set, in the order of the claims."""
-
-    @cache  # many claims share a side
-    def runs(name: str) -> dict[int, Specification]:
-        return finished(cells[name], store)
-
-    @cache
-    def side(name: str, metric: str) -> _Side:
-        return _Side(cells[name], per_user(runs(name), store, metric))
-
-    @cache
-    def marks(name: str) -> tuple[set[str], set[str]]:
-        return _marks(runs(name), store)
-
     found: dict[str, Finding] = {}
-    made = [claim for claim in claims if claim.made_on(card.name)]
+    made = here.made(claims)
     for family in dict.fromkeys(claim.family for claim in made):
         members = [claim for claim in made if claim.family == family]
         if wanted.isdisjoint(claim.name for claim in members):
             continue
-        possible = [claim for claim in members if not _obstacle(claim, cells)]
-        compared = {c.name: _compared(*(side(name, c.metric) for name in _names(c))) for c in possible}
+        effects = {claim.name: here.effect_of(claim) for claim in members}
+        possible = [claim.name for claim in here.family(members[0], claims)]
         # Without records there is nothing against the null: such a claim takes its place in the family with p = 1.
-        p = [one.effect.p if isinstance(one, Comparison) else 1.0 for one in compared.values()]
-        corrected = dict(zip(compared, holm(p), strict=True))
+        p = [one.effect.p if isinstance(one := effects[name], Comparison) else 1.0 for name in possible]
+        corrected = dict(zip(possible, holm(p), strict=True))
         size = max(1, len(possible))
         for claim in members:
-            comparison = compared.get(claim.name) or _obstacle(claim, cells) or ""
+            comparison = effects[claim.name]
             if isinstance(comparison, str):
-                found[claim.name] = Finding(claim, card, Verdict("inconclusive", comparison, 1.0), family=size)
+                found[claim.name] = Finding(claim, here.card, Verdict("inconclusive", comparison, 1.0), family=size)
                 continue
             verdict = judge(comparison.effect, corrected[claim.name], size, claim.smallest_effect)
-            both = zip(*(marks(name) for name in _names(claim)), strict=True)
             found[claim.name] = Finding(
-                claim, card, verdict, comparison, size, *(tuple(sorted(a | b)) for a, b in both)
+                claim, here.card, verdict, comparison, size, here.proxies(claim), here.devices(claim)
             )
     return [found[claim.name] for claim in made if claim.name in wanted]
 
 
-def _names(claim: Claim) -> tuple[str, str]:
+def _sides(claim: Claim) -> tuple[str, str]:
     return claim.better, claim.worse
-
-
-def _by_card(plan: Plan) -> list[tuple[Card, dict[str, Cell]]]:
-    cards = dict.fromkeys(cell.card for cell in plan.cells)
-    return [(card, {cell.entry.name: cell for cell in plan.cells if cell.card == card}) for card in cards]
-
-
-def _obstacle(claim: Claim, cells: dict[str, Cell]) -> str | None:
-    """Why the study cannot test the claim on this data set, whatever is run; None if it can."""
-    for name in _names(claim):
-        if name not in cells:
-            return f"the study has no '{name}'"
-        if cells[name].skipped:
-            return f"{cells[name].entry.title} was skipped: {cells[name].skipped}"
-    return None
-
-
-def _compared(better: _Side, worse: _Side) -> Comparison | str:
-    """The two sides compared, or why they cannot be."""
-    for side in (better, worse):
-        if not side.values:
-            return f"no records of {side.cell.entry.title}"
-    if not (better.learned or worse.learned):
-        return "both sides only count: nothing is random, so there is nothing to test"
-    return compare(*_meet(better, worse)) or "the two sides share no seed"
-
-
-def _marks(runs: Mapping[int, Specification], store: Store) -> tuple[set[str], set[str]]:
-    """The proxies that the runs read, and the kinds of device they ran on."""
-    records = [store.read(run.run_id) for run in runs.values()]
-    proxies = {name for record in records for name in record.result["proxies"]}
-    return proxies, {record.provenance["device"] for record in records}

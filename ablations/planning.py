@@ -5,6 +5,7 @@ seeds; which point then gets all seeds is known only when those runs are done, s
 symbolic: "the winner by validation, with these seeds".
 """
 
+import dataclasses
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from ablations.records import Store
 from ablations.specification import Specification, specify
 from ablations.studies import Entry, Study
 from baselines import model_class
-from tmfun import formats
+from tmfun import controls, formats
 from tmfun.dataset import Card
 from tmfun.errors import InputError
 from tmfun.settings import read_settings
@@ -62,7 +63,7 @@ class Cell:
 
     def run(self, point: int, seed: int) -> Specification:
         settings, training = self.entry.at(self.entry.points[point], self.where)
-        return specify(self.card, self.entry.model, settings, training, seed, self.where)
+        return specify(self.card, self.entry.model, settings, training, seed, self.where, self.entry.control)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,14 @@ class Plan:
         """The known runs that have no record."""
         return [run for run in self.runs(store) if run.run_id not in store]
 
+    def search_sizes(self) -> dict[int, list[str]]:
+        """The entries by how many grid points each may try; more than one size is an unequal search."""
+        sizes: dict[int, list[str]] = {}
+        for entry in self.study.entries:
+            if entry.search_size is not None:
+                sizes.setdefault(entry.search_size, []).append(entry.name)
+        return sizes
+
     def symbolic(self, store: Store) -> int:
         """How many runs wait for a winner (an upper bound: a grid run can be one of them)."""
         return sum(len(cell.entry.seeds) for cell in self.cells if cell.final(store) is None)
@@ -119,14 +128,43 @@ def unfold(study: Study, cards: Iterable[Card], missing: Iterable[str] = ()) -> 
 
 def _cell(study: Study, entry: Entry, card: Card) -> Cell:
     where = f"{study.file}: {entry.name}"
-    kind = model_class(entry.model)
     cell = Cell(entry, card, where=where)
-    for point in entry.points:
-        settings, _ = entry.at(point, where)
-        reason = kind.unusable(card, read_settings(kind.settings_type, settings, where))
-        if reason:
-            return Cell(entry, card, skipped=reason, where=where)
+    reason = _unusable(entry, card, where)
+    if reason:
+        return Cell(entry, card, skipped=reason, where=where)
     if len(entry.points) == 1:
         return cell
     grid = tuple(tuple(cell.run(i, seed) for seed in entry.grid_seeds) for i in range(len(entry.points)))
     return Cell(entry, card, grid, where=where)
+
+
+def reads_content(entry: Entry, card: Card) -> bool:
+    """Whether the entry's model needs modalities: one that would do without any reads none."""
+    return _refusal(entry, dataclasses.replace(card, modalities=()), "") is not None
+
+
+def _unusable(entry: Entry, card: Card, where: str) -> str | None:
+    if entry.control is None:
+        return _refusal(entry, card, where)
+    if not reads_content(entry, card):
+        return "it reads no content that a control could change"
+    if entry.control == "random-neighbours" and "neighbours" not in _fields(entry):
+        return "it reads no neighbours"
+    return controls.unusable(entry.control, card) or _refusal(
+        entry, controls.controlled_card(entry.control, card), where
+    )
+
+
+def _refusal(entry: Entry, card: Card, where: str) -> str | None:
+    """Why the model cannot use the data set, with some point of the grid."""
+    kind = model_class(entry.model)
+    for point in entry.points:
+        settings, _ = entry.at(point, where)
+        reason = kind.unusable(card, read_settings(kind.settings_type, settings, where))
+        if reason:
+            return reason
+    return None
+
+
+def _fields(entry: Entry) -> set[str]:
+    return {f.name for f in dataclasses.fields(model_class(entry.model).settings_type)}

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from baselines import model_class
+from tmfun import controls
 from tmfun.dataset import Card
-from tmfun.recommender import NUMERICS
+from tmfun.recommender import NUMERICS, Recommender
 from tmfun.settings import read_settings
 from tmfun.training import Training
 
@@ -20,8 +21,8 @@ PROTOCOL = "lattice"  # all items ranked, training items masked
 class Specification:
     """One model on one data set with one seed. Equal specifications give equal results on equal machines.
 
-    `settings` and `training` are complete: every key, defaults included. A model that only counts has no training
-    and seed 0.
+    `settings` and `training` are complete: every key, defaults included. A model that only counts has no training,
+    and seed 0 unless a control draws by the seed. A run without a control says nothing of controls.
     """
 
     dataset: str
@@ -32,6 +33,7 @@ class Specification:
     seed: int
     protocol: str
     numerics: tuple[int, int]  # of the shared code, of the model
+    control: str | None = None  # what is done to the data's content (tmfun/controls.py); content_hash is from before
 
     @cached_property
     def run_id(self) -> str:
@@ -46,7 +48,8 @@ class Specification:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, dictionaries and numbers."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        table = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {key: value for key, value in table.items() if key != "control" or value is not None}
 
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> "Specification":
@@ -54,7 +57,13 @@ class Specification:
 
 
 def specify(
-    card: Card, model: str, settings: dict[str, Any], training: Training, seed: int, where: str
+    card: Card,
+    model: str,
+    settings: dict[str, Any],
+    training: Training,
+    seed: int,
+    where: str,
+    control: str | None = None,
 ) -> Specification:
     """The specification of `model` with `settings` over its defaults. Raises InputError for a bad setting."""
     kind = model_class(model, where)
@@ -65,10 +74,16 @@ def specify(
         model=model,
         settings=json.loads(json.dumps(dataclasses.asdict(complete))),
         training=dataclasses.asdict(training) if kind.learned else {},
-        seed=seed if kind.learned else 0,
+        seed=seed if depends_on_seed(kind, control) else 0,
         protocol=PROTOCOL,
         numerics=(NUMERICS, kind.numerics),
+        control=control,
     )
+
+
+def depends_on_seed(kind: type[Recommender], control: str | None) -> bool:
+    """Whether another seed can give another result: by training, or by what a control draws."""
+    return kind.learned or (control is not None and controls.control(control).drawn)
 
 
 def _legacy(kind: type) -> dict[str, Any]:

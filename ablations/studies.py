@@ -1,13 +1,18 @@
-"""Studies as TOML: data sets x models or variants x grid x seeds."""
+"""Studies as TOML: data sets x models or variants (under interpretations, under controls) x grid x seeds."""
 
+import dataclasses
 import itertools
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ablations.variants import variant
+from ablations import interpretations
+from ablations.interpretations import Interpretation
+from ablations.specification import depends_on_seed
+from ablations.variants import variant, variants
 from baselines import model_class
+from tmfun.controls import control
 from tmfun.errors import InputError
 from tmfun.settings import read_settings, setting, unknown
 from tmfun.training import SETTINGS, Training
@@ -19,6 +24,7 @@ FOLDER = Path(__file__).parent / "studies"
 class Entry:
     """One row of a study's tables: a model, or a variant of one, with the settings it may try.
 
+    Under a control or an interpretation, the name ends in its name in brackets: `lattice[items-permuted]`.
     `points` are the grid points, each a dictionary over `settings` (keys `training.<key>` change the training);
     without a grid there is one empty point.
     """
@@ -31,6 +37,18 @@ class Entry:
     points: tuple[dict[str, Any], ...]
     seeds: tuple[int, ...]
     grid_seeds: tuple[int, ...]
+    control: str | None = None
+    interpretation: str | None = None
+
+    @property
+    def seeded(self) -> bool:
+        """Whether its runs differ from seed to seed; what only counts has one run."""
+        return depends_on_seed(model_class(self.model), self.control)
+
+    @property
+    def search_size(self) -> int | None:
+        """How many grid points it may try, 1 without a grid; None for a model that has no settings."""
+        return len(self.points) if dataclasses.fields(model_class(self.model).settings_type) else None
 
     def at(self, point: dict[str, Any], where: str) -> tuple[dict[str, Any], Training]:
         """The settings and the training at one grid point."""
@@ -61,6 +79,8 @@ class _ModelTable:
     grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     seeds: int | tuple[int, ...] | None = None
+    controls: tuple[str, ...] = ()
+    interpretations: str | tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,14 +129,17 @@ def _entries(model: str, given: Any, study: _StudyTable, path: Path) -> list[Ent
     if not isinstance(given, dict):
         raise InputError(f"{where}: a table is needed, such as models.{model} = {{}}")
     table = read_settings(_ModelTable, given, where)
+    readings = interpretations.chosen(table.interpretations, where)
+    if readings and model != interpretations.MODEL:
+        raise InputError(f"{where}: interpretations are those of {interpretations.MODEL}")
     entries = []
     for name in table.variants or (model,):
-        title, changes = kind.title, {}
+        title, changes, own_control = kind.title, {}, None
         if table.variants:
             chosen = variant(name, where)
             if chosen.model != model:
                 raise InputError(f"{where}: the variant '{name}' is one of {chosen.model}")
-            title, changes = chosen.title, chosen.changes
+            title, changes, own_control = chosen.title, chosen.changes, chosen.control
         clash = sorted(set(changes) & set(table.grid))
         if clash:
             raise InputError(f"{where}: the grid's key '{clash[0]}' is what the variant '{name}' fixes")
@@ -127,14 +150,46 @@ def _entries(model: str, given: Any, study: _StudyTable, path: Path) -> list[Ent
             settings={**table.set, **changes},
             training=_training({**study.training, **table.training}, path),
             points=_points(table.grid, where),
-            seeds=_seeds(study.seeds if table.seeds is None else table.seeds, where) if kind.learned else (0,),
-            grid_seeds=_seeds(study.grid_seeds, where) if kind.learned else (0,),
+            seeds=_seeds(study.seeds if table.seeds is None else table.seeds, where),
+            grid_seeds=_seeds(study.grid_seeds, where),
+            control=own_control,
         )
+        entries.append(entry)
+        under = [_under_control(entry, each, where) for each in table.controls if own_control is None]
+        entries += [each for each in under if each.name not in table.variants]
+        entries += [
+            _under(entry, each) for each in readings if own_control is None and not set(each.changes) & set(changes)
+        ]
+    for entry in entries:
         for point in entry.points:  # a typo shows here, before anything runs
             settings, _ = entry.at(point, where)
             read_settings(kind.settings_type, settings, where)
-        entries.append(entry)
-    return entries
+        clash = sorted(set(table.grid) & set(next((r.changes for r in readings if r.name == entry.interpretation), {})))
+        if clash:
+            raise InputError(f"{where}: the grid's key '{clash[0]}' is a switch of the interpretations, too")
+    return [entry if entry.seeded else replace(entry, seeds=(0,), grid_seeds=(0,)) for entry in entries]
+
+
+def _under_control(entry: Entry, name: str, where: str) -> Entry:
+    """The entry under a control; where a variant is just that, by the variant's name."""
+    title = f"{entry.title}, {control(name, where).title}"
+    found = {"name": f"{entry.name}[{name}]", "title": title, "control": name}
+    changes = variants()[entry.name].changes if entry.name in variants() else None
+    for known, each in variants().items():
+        if (each.model, each.changes, each.control) == (entry.model, changes, name):
+            found |= {"name": known, "title": each.title}
+    return replace(entry, **found)  # type: ignore[arg-type]
+
+
+def _under(entry: Entry, reading: Interpretation) -> Entry:
+    """The entry under an interpretation that changes none of the switches that the entry's variant fixes."""
+    return replace(
+        entry,
+        name=f"{entry.name}[{reading.name}]",
+        title=f"{entry.title} [{reading.name}]",
+        settings={**entry.settings, **reading.under(entry.settings)},
+        interpretation=reading.name,
+    )
 
 
 def _points(grid: dict[str, tuple[Any, ...]], where: str) -> tuple[dict[str, Any], ...]:

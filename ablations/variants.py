@@ -1,4 +1,4 @@
-"""Named variants of TMFUN: deltas of its switches, kept as data in `variants.toml`."""
+"""Named variants of TMFUN: deltas of its switches, or a control of its data, kept as data in `variants.toml`."""
 
 import tomllib
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tmfun.controls import control
 from tmfun.settings import read_settings, unknown
 
 FILE = Path(__file__).parent / "variants.toml"
@@ -17,6 +18,7 @@ class Variant:
 
     title: str
     changes: dict[str, Any] = field(default_factory=dict)
+    control: str | None = None
     model: str = "tmfun"
 
 
@@ -25,7 +27,11 @@ def variants() -> dict[str, Variant]:
     """Every variant by name."""
     with FILE.open("rb") as stream:
         tables = tomllib.load(stream)
-    return {name: read_settings(Variant, table, f"{FILE.name}: [{name}]") for name, table in tables.items()}
+    found = {name: read_settings(Variant, table, f"{FILE.name}: [{name}]") for name, table in tables.items()}
+    for name, each in found.items():
+        if each.control:
+            control(each.control, f"{FILE.name}: [{name}]")
+    return found
 
 
 def variant(name: str, where: str) -> Variant:

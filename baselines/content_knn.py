@@ -1,13 +1,14 @@
 """Content kNN: score(u, i) = sum over the user's items j of sim(i, j), where only content says what is similar.
 
-The neighbourhood recommender on item features that Ferrari Dacrema et al. call ItemKNN-CBF ("Are we really making much
-progress?", RecSys 2019). With cos_m the cosine of the raw features of modality m:
+Ferrari Dacrema et al., "Are we really making much progress?", RecSys 2019, call it ItemKNN-CBF: the neighbourhood
+recommender on item features. With cos_m the cosine of the raw features of modality m:
 
     sim_m(i, j) = max(cos_m(i, j), 0) where j is among i's `neighbours` nearest (a neighbours file defines them), else 0
     sim(i, j)   = sum over the chosen modalities of sim_m(i, j)
 
-It shows what content is worth on its own: nobody's interactions but the user's own are used. The default of
-`neighbours` is the k = 10 of the item graphs here.
+It shows what content is worth on its own: nobody's interactions but the user's own are used.
+
+Defaults: all modalities, and the k = 10 of the item graphs here.
 
 Deviations
 1. No shrinkage: dense features have no count of shared ones to shrink by.
@@ -58,7 +59,8 @@ class ContentKNN(Recommender):
             return f"the data set has no modality '{absent[0]}'"
         if not settings.modalities:
             return "no modality is chosen"
-        return super().unusable(card, settings)
+        chosen = known if settings.modalities == "all" else settings.modalities
+        return super().unusable(card, settings) or card.too_narrow(settings.neighbours, chosen)
 
     @classmethod
     def reads(cls, card: Card, settings: Settings) -> list[str]:

@@ -27,6 +27,7 @@ Deviations
    puts LightGCN under the embeddings and softplus around a_m times the product: neither is in the paper.
 4. Modalities without features are left out.
 5. The L2 term is l2 / (2 B) * squared norms of the batch's e_u, c_i and c_j, each once.
+6. Dropout acts in training; in the authors' first code its layer is never told of training, so that it does nothing.
 """
 
 from dataclasses import dataclass

@@ -5,8 +5,9 @@ Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019. With X t
     minimise |X - X B|^2 + lambda |B|^2 subject to diag(B) = 0
     P = (X^T X + lambda I)^-1,   B = I - P diag(1 / diag P)   (eq. 8),   score(u, i) = X_u B_i
 
-B is items x items and dense by nature, the one such matrix here: `memory_gb` limits the data sets it is tried on. The
-default lambda is RecBole's; the paper's own data sets, all denser, took 200 to 1,000.
+B is items x items and dense by nature, the one such matrix here: `memory_gb` limits the data sets it is tried on.
+
+Defaults: lambda is RecBole's; the paper's own data sets, all denser, took 200 to 1,000. The limit of memory is ours.
 
 Deviations
 1. None of the model. P is computed in place, block by block, so that one matrix is all that is ever held.

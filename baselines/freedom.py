@@ -80,6 +80,10 @@ class FREEDOM(Recommender):
         in_graph_only = {m.name for m in card.modalities if m.neighbours is not None and not settings.modality_weight}
         return [name for name in super().reads(card, settings) if name not in in_graph_only]
 
+    @classmethod
+    def unusable(cls, card: Card, settings: Settings) -> str | None:
+        return super().unusable(card, settings) or card.too_narrow(settings.neighbours)
+
     def begin_epoch(self) -> None:
         if self.settings.pruned:
             kept = kept_edges(self.dataset, self.settings.pruned, self.stream)

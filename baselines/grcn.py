@@ -17,6 +17,7 @@ An edge is worth what the most confident modality says of it, with c learned per
 Defaults are those of the authors' code and the runs it documents: three routings, two layers, soft pruning, confidence,
 concatenation, 64 dimensions for IDs and for each modality, no edge dropout (published as 0). Their grid: learning rate
 1e-4 to 1, weight of the L2 term 1e-5 to 1e-1 (chosen: 1e-4, and 1e-4 to 1e-1 by data set, of a mean over dimensions).
+The weight of the L2 term is LightGCN's here.
 
 Deviations
 1. Preferences gather the user's items, as the paper says; with its library, the authors' code sends messages from users

@@ -8,8 +8,10 @@ al., "Revisiting the performance of iALS on item recommendation benchmarks", Rec
 
     e_u = (sum over I_u of e_i e_i^T + alpha_0 E_I^T E_I + lambda (|I_u| + alpha_0 |I|)^nu I)^-1 sum over I_u of e_i
 
-and the same for items; a sweep solves all users, then all items. nu = 1 and 16 sweeps are that paper's, alpha_0 and
-lambda its values for Pinterest, the sparsest of its data sets (the authors' code).
+and the same for items; a sweep solves all users, then all items.
+
+Defaults: nu = 1 and 16 sweeps are the second paper's, alpha_0 and lambda its values for Pinterest, the sparsest of its
+data sets (the authors' code); d is that of all models here.
 
 Deviations
 1. The number of sweeps is fixed: no early stopping, and validation chooses nothing.

@@ -5,6 +5,8 @@ Ferrari Dacrema et al., "Are we really making much progress?", RecSys 2019:
 
     sim(i, j) = |U_i and U_j| / (sqrt(|U_i| |U_j|) + shrink),  kept for each i's `neighbours` largest, 0 for j = i
 
+Defaults: 100 neighbours and a shrinkage of 10 are ours; the second paper searches both, up to 1,000.
+
 Deviations
 1. Binary interactions, so cosine is the only similarity offered.
 """

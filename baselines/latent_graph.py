@@ -6,6 +6,9 @@ Zhang et al., "Mining latent structures for multimedia recommendation", ACM MM 2
     S~^m    = the same of the projected features x W_m + b_m            (eqs. 4-5), rebuilt once an epoch
     A^m     = lambda S^m + (1 - lambda) S~^m                            (eq. 5)
 
+Defaults are those of the authors' code: lambda 0.9, k 10, one layer of A, two of LightGCN, d 64. The weight of the L2
+term is LightGCN's here; that code has 1e-5.
+
 Deviations
 1. The learned graph is exact top-k found in chunks of rows, never an items x items matrix; the gradient, which only
    kept entries carry, is the same.
@@ -13,6 +16,8 @@ Deviations
 3. For ranking, the learned graph is rebuilt from the current parameters.
 4. A modality with neighbours but no features has no learned graph: its A^m is S^m.
 5. Cosines of the learned graph are clipped at 0, as those of the frozen one are.
+6. The features stay as they are; LATTICE's code trains them, which the equations do not say.
+7. The interactions are normalised as LightGCN's are, D^-1/2 A D^-1/2; LATTICE's code has D^-1 (A + I).
 """
 
 from collections.abc import Callable
@@ -67,10 +72,7 @@ class LatentGraphRecommender(PairwiseRecommender):
 
     @classmethod
     def unusable(cls, card: Card, settings: LatentGraphSettings) -> str | None:
-        for m in card.modalities:
-            if m.neighbours is not None and m.neighbours < settings.neighbours:
-                return f"the neighbours file of '{m.name}' holds {m.neighbours} per item, not {settings.neighbours}"
-        return super().unusable(card, settings)
+        return super().unusable(card, settings) or card.too_narrow(settings.neighbours)
 
     def begin_epoch(self) -> None:
         self.fused = None

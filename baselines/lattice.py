@@ -7,11 +7,12 @@ Zhang et al., "Mining latent structures for multimedia recommendation", ACM MM 2
     h       = A^L E_I                                                   (eq. 8)
     z_i     = g_i + h_i / |h_i|,  z_u = g_u, with g from LightGCN       (eq. 9)
 
-Defaults are those of the authors' code: lambda 0.9, k 10, one layer of A, two of LightGCN, d 64.
+Defaults are those of baselines/latent_graph.py.
 
 Deviations
-1. Those of baselines/latent_graph.py, on how the learned graph S~^m is found, trained and used.
-2. The L2 term takes the batch's final z_u, z_i, z_j, as all models here do.
+1. Those of baselines/latent_graph.py, on the learned graph S~^m, the features and the interactions.
+2. Every S~^m is normalised on its own, as the equations say; the authors' code normalises their weighted sum.
+3. w is trained in every batch; in the authors' code in the first one of an epoch, as W_m is.
 """
 
 from dataclasses import dataclass

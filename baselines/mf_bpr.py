@@ -3,6 +3,13 @@
 Rendle et al., "BPR: Bayesian personalized ranking from implicit feedback", UAI 2009:
 
     score(u, i) = e_u . e_i,   loss = -ln sigmoid(score(u, i) - score(u, j)) + L2
+
+Defaults: d is that of all models here. The weight of the L2 term was looked at on Amazon Baby with one seed, by
+validation Recall@20: .0593 at 1e-2, .0756 at 1e-1, which is kept.
+
+Deviations
+1. One weight of the L2 term, where the paper has one each for users, positive and negative items.
+2. Adam on shuffled batches, each training pair once an epoch, where the paper takes single steps on pairs drawn anew.
 """
 
 from dataclasses import dataclass
@@ -24,6 +31,7 @@ class Settings:
 class MFBPR(PairwiseRecommender):
     title = "MF-BPR"
     settings_type = Settings
+    stackable = True
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)

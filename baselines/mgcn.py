@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tmfun.dataset import Dataset
+from tmfun.dataset import Card, Dataset
 from tmfun.graphs import Graph, interaction_graph, knn_matrix, lightgcn_layers, modality_neighbours, propagate
 from tmfun.recommender import LEAST_TEMPERATURE, Batch, Recommender, pairwise_loss
 from tmfun.settings import setting
@@ -72,6 +72,10 @@ class MGCN(Recommender):
                 self.gate[m.name] = Affine(seed, f"gate.{m.name}", d, d)  # V, c
         self.attention = Affine(seed, "attention", d, d)  # W, b
         self.query = xavier(seed, "query", d, 1)  # q
+
+    @classmethod
+    def unusable(cls, card: Card, settings: Settings) -> str | None:
+        return super().unusable(card, settings) or card.too_narrow(settings.neighbours)
 
     def loss(self, batch: Batch) -> Tensor:
         """Past the graphs every user and item is computed on its own: a batch asks for its own."""

@@ -10,13 +10,12 @@ Zhang et al., "Latent structure mining with contrastive modality fusion for mult
     loss    = BPR + L2 + beta sum_m mean over i of -ln( e(h_i^m, h_i) / (e(h_i^m, h_i) + others_i) )
     others_i = sum over j != i of e(h_i^m, h_j) + e(h_i^m, h_j^m),  e(x, y) = exp(cos(x, y) / tau)
 
-Defaults are those of the authors' code: lambda 0.9, k 10, one layer of A, two of LightGCN, d 64, tau 0.5, beta 0.03
-(its argument `loss_ratio`). It trains with an L2 weight of 1e-5 at a learning rate of 5e-4; no grid is published there.
+Defaults are those of baselines/latent_graph.py and, from the authors' code, tau 0.5 and beta 0.03 (its argument
+`loss_ratio`). It trains with an L2 weight of 1e-5 at a learning rate of 5e-4; no grid is published there.
 
 Deviations
-1. Those of baselines/latent_graph.py, on how the learned graph S~^m is found, trained and used.
+1. Those of baselines/latent_graph.py, on the learned graph S~^m, the features and the interactions.
 2. The contrast runs over the batch's positive items, each once, instead of all items: i and j above are among them.
-3. The L2 term takes the batch's final z_u, z_i, z_j, as all models here do.
 
 With one modality a_i = 1 and h = h^m: the contrast then only spreads the items apart.
 """

@@ -11,7 +11,8 @@ N(v) the neighbours of v in the training graph and f = LeakyReLU:
 
 Defaults are those that the authors' code documents: two layers, mean aggregation, no concatenation, d 64; their code
 runs three layers with concatenation, as it reads the text "False" as true. Grid of the paper: learning rate 1e-4 to
-1e-2, weight of the L2 term 0 to 1e-1 (chosen: 1e-4 and 1e-1, of a mean over dimensions: divide by 64 to compare).
+1e-2, weight of the L2 term 0 to 1e-1 (chosen: 1e-4 and 1e-1, of a mean over dimensions: divide by 64 to compare). The
+weight of the L2 term is LightGCN's here.
 
 Deviations
 1. Free user vectors and ID embeddings are trained, as in the paper; the authors' code leaves them at random values.

@@ -6,14 +6,15 @@ Wang et al., "Neural graph collaborative filtering", SIGIR 2019. With L = D^-1/2
     E^(l) = LeakyReLU((L + I) E^(l-1) W_1^(l) + (L E^(l-1) * E^(l-1)) W_2^(l))             (eqs. 7-8)
     z = E^(0) | E^(1) | .. | E^(L),   score(u, i) = z_u . z_i,   loss = BPR + L2           (eqs. 9-11)
 
-Three layers and a message dropout of 0.1, without node dropout, are the paper's; from the authors' code are the slope
-of LeakyReLU, the dropout on a layer's output instead of on each message, and that each layer enters z normalised to
-unit length.
+Defaults: three layers and a message dropout of 0.1, without node dropout, are the paper's; from the authors' code are
+the slope of LeakyReLU, the dropout on a layer's output instead of on each message, and that each layer enters z
+normalised to unit length. The weight of the L2 term is LightGCN's here; that code has 1e-5.
 
 Deviations
 1. All layers are as wide as the embedding, as in the paper's experiments.
 2. No biases, and LeakyReLU of the sum: the code has biases and takes LeakyReLU of either product, the equations do not.
-3. The L2 term takes the batch's final z, as in the authors' code and all models here; its weight is LightGCN's.
+3. The L2 term takes the batch's final z, as in the authors' code and all models here.
+4. L is that of the equations; the authors' code has D^-1 (A + I) for its L, and no second I, in both products.
 """
 
 from dataclasses import dataclass

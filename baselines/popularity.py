@@ -1,4 +1,12 @@
-"""Popularity: every user is shown the items with the most training interactions. No paper, no settings."""
+"""Popularity: every user is shown the items with the most training interactions.
+
+There is no paper: score(u, i) = |U_i|, for every user the same.
+
+Defaults: none, as there are no settings.
+
+Deviations
+1. None, as there is no paper to deviate from.
+"""
 
 from dataclasses import dataclass
 from typing import Any

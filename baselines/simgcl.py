@@ -13,7 +13,8 @@ paper's lambda goes from 0.2 to 2 with the data set.
 
 Deviations
 1. All three parts of the loss are means over the batch, as in that code, where the paper writes sums.
-2. The L2 term takes the batch's final z instead of the initial embeddings, as all models here do.
+2. The L2 term takes squared norms of the batch's final z, as all models here do. The paper takes all parameters, that
+   code the norms, not squared, of the batch's final users and positive items: its weight means another strength here.
 """
 
 from dataclasses import dataclass

@@ -24,6 +24,7 @@ Deviations
 1. The modalities join the coarse space in the data set's order; the paper's is image, audio, text. As in the authors'
    code the last of several steps maps to d / 2.
 2. Modalities without features are left out.
+
 The batch's negatives are not used: the other positives of the batch are the negatives, as in the paper.
 """
 

@@ -6,6 +6,9 @@ He and McAuley, "VBPR: visual Bayesian personalized ranking from implicit feedba
 
 f_i is the concatenation of the item's features over all modalities that have them, as in LATTICE's comparison.
 
+Defaults: d is that of all models here, for e and for t. The weight of the L2 term was looked at on Amazon Baby with
+one seed, by validation Recall@20: .0621 at 1e-2, .0767 at 1e-1, which is kept.
+
 Deviations
 1. The L2 term takes the batch's final rows (e, t, W f and the bias), as all models here do, instead of W and c.
 2. User bias and global offset, which change no ranking, are left out.
@@ -32,6 +35,7 @@ class Settings:
 class VBPR(PairwiseRecommender):
     title = "VBPR"
     settings_type = Settings
+    stackable = True
     content = True
 
     features: Tensor
@@ -64,4 +68,5 @@ class VBPR(PairwiseRecommender):
 
 def _standardised(features: Tensor) -> Tensor:
     centred = features - features.mean(dim=0)
-    return centred / centred.square().mean().sqrt()
+    size = centred.square().mean().sqrt()
+    return centred / size if size > 0 else centred  # constant features stay 0

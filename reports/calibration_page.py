@@ -9,7 +9,8 @@ import numpy as np
 from ablations import calibration
 from ablations.calibration import wilson
 from reports import figures
-from reports.page import Picture, Section, item_files, section_text
+from reports.page import item_files, section_text
+from reports.parts import Picture, Section
 from reports.tables import Column, Number, Row, Table
 
 PARTS = ("statistics", "pipeline")  # each a file of this name in results/calibration/

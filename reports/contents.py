@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
+from ablations.controlled import PERMUTED, Survival
 from ablations.outcomes import Finding, pooled_over_datasets
 from ablations.specification import Specification
 from ablations.verdicts import fewest_seeds
 from reports.numbers import Change, OnDataset, Result, Spread, change, counted, metric_title, seed_count
-from reports.tables import Column, Number, Row, Table
+from reports.tables import Column, Number, Row, Table, show
 
 METRICS = ("recall@10", "recall@20", "precision@20", "ndcg@20", "ndcg_lattice@20", "mrr@20")
 MAIN = "recall@20"  # the metric of the figures and of the selection gap
@@ -24,10 +24,10 @@ def comparison(group: OnDataset) -> Table:
         Row(
             (
                 result.title,
-                *(_spread(spreads[metric][i], spreads[metric][i].mean == best[metric]) for metric in METRICS),
+                *(interval(spreads[metric][i], spreads[metric][i].mean == best[metric]) for metric in METRICS),
                 result.seeds,
             ),
-            _notes(result),
+            notes_on(result),
         )
         for i, result in enumerate(group.compared)
     ]
@@ -41,7 +41,7 @@ def comparison(group: OnDataset) -> Table:
         Column("seeds"),
     )
     notes = ("Bold: the best mean of the column, whether or not its lead is settled.", *_mixed(group.compared))
-    return Table(f"comparison-{group.slug}", caption, columns, tuple(rows), notes, _context(group))
+    return Table(f"comparison-{group.slug}", caption, columns, tuple(rows), notes, context(group))
 
 
 def ablation(group: OnDataset) -> Table:
@@ -49,13 +49,13 @@ def ablation(group: OnDataset) -> Table:
     assert group.full is not None
     full = group.full
     metrics = (MAIN, "ndcg@20")
-    rows = [Row((full.title, *_baseline(full, metrics), full.seeds), _notes(full))]
+    rows = [Row((full.title, *_baseline(full, metrics), full.seeds), notes_on(full))]
     for variant in group.ablated:
         changes = [change(variant, full, metric) for metric in metrics]
         cells = [cell for found in changes for cell in _change(found)]
         pairs, wanted = len(changes[0].seeds) if changes[0] else 0, len(full.cell.entry.seeds)
         seeds = "skipped" if variant.cell.skipped else str(pairs) if pairs == wanted else f"{pairs} of {wanted}"
-        rows.append(Row((variant.title, *cells, seeds), _notes(variant)))
+        rows.append(Row((variant.title, *cells, seeds), notes_on(variant)))
     columns: list[Column] = [Column("variant")]
     for metric in metrics:
         title = metric_title(metric)
@@ -75,16 +75,17 @@ def ablation(group: OnDataset) -> Table:
         *_mixed((full, *group.ablated)),
     )
     columns.append(Column("seeds"))
-    return Table(f"ablation-{group.slug}", caption, tuple(columns), tuple(rows), notes, _context(group))
+    return Table(f"ablation-{group.slug}", caption, tuple(columns), tuple(rows), notes, context(group))
 
 
-def verdicts(findings: Sequence[Finding], groups: Sequence[OnDataset]) -> Table:
-    """Every claim on every data set."""
+def verdicts(findings: Sequence[Finding], groups: Sequence[OnDataset], survived: Sequence[Survival] = ()) -> Table:
+    """Every claim on every data set; where some claim was run under permuted content, what became of each gain."""
     by_card = {group.card: group for group in groups}
+    permuted = {(each.claim, each.card): each for each in survived if each.control == PERMUTED}
     rows = []
     for found in findings:
         claim, effect, group = found.claim, found.effect, by_card[found.card]
-        notes = [_proxy_note(found.proxies)] if found.proxies else []
+        notes = [proxy_note(found.proxies)] if found.proxies else []
         if len(found.devices) > 1:
             notes.append(f"the runs were made on different devices: {', '.join(found.devices)}")
         rows.append(
@@ -99,6 +100,7 @@ def verdicts(findings: Sequence[Finding], groups: Sequence[OnDataset]) -> Table:
                     f"{effect.seeds if effect else 0} / {fewest_seeds(found.family)}",
                     NONE if effect is None else Number(found.verdict.p),
                     found.verdict.reason,
+                    *([under_permuted_content(permuted.get((claim, found.card)))] if permuted else []),
                     claim.source,
                 ),
                 tuple(notes),
@@ -114,6 +116,7 @@ def verdicts(findings: Sequence[Finding], groups: Sequence[OnDataset]) -> Table:
         Column("seeds / needed"),
         Column("p (Holm)", 3),
         Column("why", width=3.5),
+        *([Column("under permuted content", width=3.5)] if permuted else []),
         Column("source", width=3.5),
     )
     protocols = "; ".join(dict.fromkeys(f"{group.label}: {group.protocol}" for group in groups))
@@ -125,6 +128,14 @@ def verdicts(findings: Sequence[Finding], groups: Sequence[OnDataset]) -> Table:
         " Needed: the fewest seeds with which that test can reach 5 %.",
         "For new users too: the same effect with the crossed seeds x users interval, which asks whether it would hold"
         " for other users like these; it has no part in the verdict, which concerns these users.",
+        *(
+            (
+                "Under permuted content: the same gain where every item has the content of another. What survives there"
+                " is not a content effect; words follow the 95 % intervals, from as many seeds as the verdict needs.",
+            )
+            if permuted
+            else ()
+        ),
     )
     return Table("verdicts", caption, columns, tuple(rows), below, (("protocol", protocols),))
 
@@ -152,72 +163,13 @@ def over_datasets(findings: Sequence[Finding]) -> Table | None:
     return Table("over-datasets", caption, columns, tuple(rows), notes) if rows else None
 
 
-def selection(group: OnDataset) -> Table:
-    """What the search over a grid chose, and what choosing on test would have claimed."""
-    rows = []
-    for result in _searched(group):
-        cell, store = result.cell, result.store
-        winner = cell.winner(store)
-        tried = f"{len(cell.grid)} points, {counted([len(cell.entry.grid_seeds)])}"
-        if winner is None:
-            done = sum(run.run_id in store for run in cell.candidates())
-            waiting = f"waits for the search: {done} of {len(cell.candidates())} runs have records"
-            rows.append(Row((result.title, tried, "–", NONE, "–", NONE, NONE, NONE), (waiting,)))
-            continue
-        on_test = [_grid_score(result, point, MAIN, "test") for point in cell.grid]
-        best = max(range(len(on_test)), key=lambda i: (on_test[i], i == winner))
-        gap = on_test[best] - on_test[winner]
-        points = cell.entry.points
-        relative = gap / on_test[winner] if on_test[winner] else math.nan
-        cells = (_point(points[winner]), Number(on_test[winner]), _point(points[best]), Number(on_test[best]))
-        rows.append(Row((result.title, tried, *cells, Number(gap), Number(relative)), _notes(result)))
-    columns = (
-        Column("model"),
-        Column("search"),
-        Column("chosen on validation", width=4),
-        Column("test Recall@20, chosen", 4),
-        Column("best on test", width=4),
-        Column("test Recall@20, best", 4),
-        Column("selection gap", 4, signed=True),
-        Column("relative gap", 1, signed=True, percent=True),
-    )
-    caption = (
-        f"Selection on {group.label}: the grid point chosen on validation beside the one that choosing on test would"
-        f" have taken, test Recall@20 of both, means over the grid seeds; {group.protocol}."
-    )
-    notes = ("Selection gap: by how much a result chosen on test would have been too good.",)
-    return Table(f"selection-{group.slug}", caption, columns, tuple(rows), notes, _context(group))
-
-
-def grid(group: OnDataset) -> Table:
-    """Every point of every search."""
-    rows = []
-    for result in _searched(group):
-        winner = result.cell.winner(result.store)
-        metric = result.cell.entry.training.select_by
-        for i, (point, runs) in enumerate(zip(result.cell.entry.points, result.cell.grid, strict=True)):
-            done = [run for run in runs if run.run_id in result.store]
-            cells = (
-                result.title,
-                _point(point),
-                metric_title(metric),
-                Number(_grid_score(result, done, metric, "validation")),
-                Number(_grid_score(result, done, MAIN, "test")),
-                str(len(runs)) if len(done) == len(runs) else f"{len(done)} of {len(runs)}",
-                "chosen" if i == winner else "",
-            )
-            rows.append(Row(cells, _notes(result, runs=done)))
-    columns = (
-        Column("model"),
-        Column("point"),
-        Column("selected by"),
-        Column("validation", 4),
-        Column("test Recall@20", 4),
-        Column("grid seeds"),
-        Column("winner"),
-    )
-    caption = f"Every grid point tried on {group.label}: means over the grid seeds; {group.protocol}."
-    return Table(f"grid-{group.slug}", caption, columns, tuple(rows), (), _context(group))
+def under_permuted_content(survival: Survival | None) -> str:
+    """A claim's gain when every item has the content of another, and what became of it."""
+    if survival is None:
+        return "not run"
+    column = Column("", 1, interval=True, signed=True, percent=True)
+    number = show(column, Number(survival.under.relative, *survival.under.relative_interval()))
+    return f"{number}, {counted([len(survival.seeds)])}: {survival.meaning}"
 
 
 def datasets(groups: Sequence[OnDataset]) -> Table:
@@ -251,10 +203,10 @@ def datasets(groups: Sequence[OnDataset]) -> Table:
 def cost(group: OnDataset) -> Table:
     """What the runs took: medians over seeds."""
     rows = []
-    for result in group.results:
+    for result in group.plain:
         provenances = [record.provenance for record in result.records]
         results = [record.result for record in result.records]
-        seconds = [provenance["seconds"] for provenance in provenances]
+        seconds = [p.get("cpu_seconds", p["seconds"]) if p["device"] == "cpu" else p["seconds"] for p in provenances]
         cells = (
             _median([r["parameters"] for r in results]),
             _median([s["epoch"] for s in seconds if "epoch" in s]),
@@ -265,12 +217,12 @@ def cost(group: OnDataset) -> Table:
             _median([p["peak_gpu_memory_mb"] for p in provenances if p["peak_gpu_memory_mb"] is not None]),
             ", ".join(result.devices) or "–",
         )
-        rows.append(Row((result.title, *cells, result.seeds), _notes(result)))
+        rows.append(Row((result.title, *cells, result.seeds), notes_on(result)))
     columns = (
         Column("model"),
         Column("parameters", 0),
         Column("seconds per epoch", 2),
-        Column("best epoch", 0),
+        Column("epochs to best", 0),
         Column("epochs run", 0),
         Column("seconds in all", 1),
         Column("memory, MiB", 0),
@@ -278,18 +230,14 @@ def cost(group: OnDataset) -> Table:
         Column("device"),
         Column("seeds"),
     )
-    processors = sorted({r.provenance["processor"] for result in group.results for r in result.records})
+    processors = sorted({r.provenance["processor"] for result in group.plain for r in result.records})
     notes = (
-        "Memory: peak of the whole process. Times are those of the recorded runs, which may have shared a machine.",
+        "Memory: peak of the whole process. Seconds: on a CPU, of processor time (of the clock in records that lack"
+        " it), else of the clock. Runs may have shared a machine.",
         *([f"Processors: {', '.join(processors)}."] if processors else []),
     )
-    caption = f"Cost on {group.label}: medians over seeds; {group.protocol}; {seed_count(group.results)}."
-    return Table(f"cost-{group.slug}", caption, columns, tuple(rows), notes, _context(group))
-
-
-def searched(groups: Sequence[OnDataset]) -> bool:
-    """Whether any entry has a grid."""
-    return any(_searched(group) for group in groups)
+    caption = f"Cost on {group.label}: medians over seeds; {group.protocol}; {seed_count(group.plain)}."
+    return Table(f"cost-{group.slug}", caption, columns, tuple(rows), notes, context(group))
 
 
 def proxy_words(results: Sequence[Result]) -> str:
@@ -298,11 +246,8 @@ def proxy_words(results: Sequence[Result]) -> str:
     return f"proxy features: {', '.join(names)}" if names else ""
 
 
-def _searched(group: OnDataset) -> list[Result]:
-    return [result for result in group.results if result.cell.grid]
-
-
-def _spread(spread: Spread, best: bool) -> Number:
+def interval(spread: Spread, best: bool = False) -> Number:
+    """The mean with its interval."""
     return Number(spread.mean, spread.mean - spread.half, spread.mean + spread.half, best)
 
 
@@ -318,32 +263,23 @@ def _change(found: Change | None) -> tuple[Number, Number, Number]:
     return Number(effect.better), Number(effect.difference), relative
 
 
-def _grid_score(result: Result, runs: Sequence[Specification], metric: str, split: str) -> float:
-    scores = [result.store.metric(run.run_id, metric, split) for run in runs]
-    return sum(scores) / len(scores) if scores else math.nan
-
-
-def _point(point: dict[str, Any]) -> str:
-    return ", ".join(f"{key} = {value}" for key, value in point.items())
-
-
 def _median(values: Sequence[float]) -> Number:
     return Number(median(values)) if values else NONE
 
 
-def _notes(result: Result, runs: Sequence[Specification] | None = None) -> tuple[str, ...]:
+def notes_on(result: Result, runs: Sequence[Specification] | None = None) -> tuple[str, ...]:
     """What readers must know of an entry's numbers (or, with `runs`, of these runs of it)."""
     if result.cell.skipped:
         return (f"skipped: {result.cell.skipped}",)
     if runs is not None:
         proxies = sorted({name for run in runs for name in result.store.read(run.run_id).result["proxies"]})
-        return (_proxy_note(proxies),) if proxies else ()
+        return (proxy_note(proxies),) if proxies else ()
     notes = []
     if result.cell.winner(result.store) is None:
         notes.append("waits for the search over its grid")
     if result.proxies:
-        notes.append(_proxy_note(result.proxies))
-    if result.runs and not result.learned:
+        notes.append(proxy_note(result.proxies))
+    if result.runs and not result.seeded:
         notes.append("only counts: the same for every seed, so no interval")
     elif len(result.runs) == 1:
         notes.append("one seed: no interval")
@@ -355,7 +291,8 @@ def _notes(result: Result, runs: Sequence[Specification] | None = None) -> tuple
     return tuple(notes)
 
 
-def _proxy_note(proxies: Sequence[str]) -> str:
+def proxy_note(proxies: Sequence[str]) -> str:
+    """The note on a row whose runs read proxies."""
     return f"proxy features (known substitutes of the originals): {', '.join(proxies)}"
 
 
@@ -365,5 +302,6 @@ def _mixed(results: Sequence[Result]) -> tuple[str, ...]:
     return (f"The runs were made on different devices: {', '.join(devices)}.",) if len(devices) > 1 else ()
 
 
-def _context(group: OnDataset) -> tuple[tuple[str, str], ...]:
+def context(group: OnDataset) -> tuple[tuple[str, str], ...]:
+    """What holds for all rows of a table on one data set."""
     return (("data set", group.label), ("content hash", group.card.content_hash[:8]), ("protocol", group.protocol))

@@ -18,12 +18,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 COLUMNS = 3  # panels side by side
 SHARE = 2 / 3  # of the lowest kept value: where a training panel may begin
 WIDTH = 7.0  # inches: the text width of a page
-BLUE, ORANGE, GREEN, GREY = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#767676",
-)  # of Okabe and Ito: apart for every kind of colour vision
+# Of Okabe and Ito: apart for every kind of colour vision.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
+OTHERS = ("#8A5A00", GREEN, "#AA4499", "#555555", ORANGE, "#117799", "#882255")  # of lines with a name beside
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 8.5,
@@ -47,7 +44,7 @@ STYLE: dict[Any, Any] = {
 class Dot:
     """One row of a dot plot: the mean, its interval (nan if none), the single seeds; or why there is nothing.
 
-    A `hollow` dot is one that readers are warned of.
+    A `hollow` dot is one that readers are warned of, a `strong` one the one to look at first.
     """
 
     label: str
@@ -57,6 +54,7 @@ class Dot:
     seeds: tuple[float, ...] = ()
     hollow: bool = False
     instead: str = ""
+    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,11 +107,17 @@ def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 @_styled
 def dots(
-    panels: Sequence[tuple[list[str], Sequence[Dot]]], title: str, x_label: str, note: str, band: float | None = None
+    panels: Sequence[tuple[list[str], Sequence[Dot]]],
+    title: str,
+    x_label: str,
+    note: str,
+    band: float | None = None,
+    tight: bool = False,
 ) -> Figure:
     """Means with their intervals and single seeds, one row each, one panel per data set, with lines of title.
 
-    With `band` the numbers are relative changes: there is a line at 0, and changes within the band are shaded.
+    With `band` the numbers are relative changes: there is a line at 0, and changes within the band are shaded. A
+    `tight` figure shows all means; intervals much wider than these are cut off.
     """
     columns = min(len(panels), COLUMNS)
     names = [row.label if columns == 1 else textwrap.fill(row.label, 24) for row in panels[0][1]]
@@ -129,6 +133,8 @@ def dots(
             axes.xaxis.set_major_formatter(FuncFormatter(_percent))
         for y, row in enumerate(rows):
             _dot(axes, y, row, width)
+        if tight:
+            axes.set_xlim(_around(rows, band or 0.0))
         axes.set_yticks(range(len(rows)), names, fontsize=8.5 if columns == 1 else 7.5, linespacing=0.95)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
@@ -194,6 +200,32 @@ def rates(panels: Sequence[Rates], title: str, note: str) -> Figure:
     return figure
 
 
+@_styled
+def ladders(
+    panels: Sequence[tuple[str, Sequence[Line]]],
+    names: Sequence[str],
+    title: str,
+    x_label: str,
+    note: str,
+    strong: int | None = None,
+) -> Figure:
+    """The same lines by name in each panel, side by side; the last panel names them, and `strong` stands out."""
+    height = max(2.6, 0.16 * len(names) + 0.6)
+    figure, grid = _grid(len(panels), height, title, note, sharex=True, sharey=False)
+    for place, ((what, lines), axes) in enumerate(zip(panels, grid, strict=True)):
+        axes.set_title(what)
+        for i, line in enumerate(lines):
+            width, marker = (2.0, 4) if i == strong else (1.0, 2.5)
+            axes.plot(line.x, line.y, "o-", color=_colour(i, strong), linewidth=width, markersize=marker, clip_on=False)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.yaxis.set_major_locator(_ticks(6))
+        axes.grid(color=GREY, alpha=0.2, linewidth=0.5)
+        axes.set_xlabel(x_label)
+        if place == len(panels) - 1:
+            _name_ends(axes, lines, names, strong)
+    return figure
+
+
 def rendered(figure: Figure) -> dict[str, bytes]:
     """The figure as PNG and PDF: the same bytes whenever and wherever it is drawn with one matplotlib."""
     files = {}
@@ -214,9 +246,53 @@ def _dot(axes: Axes, y: float, row: Dot, width: float) -> None:
         return
     if len(row.seeds) > 1:
         axes.plot(row.seeds, [y + 0.22] * len(row.seeds), "o", color=BLUE, alpha=0.35, markersize=3, markeredgewidth=0)
+    colour = ORANGE if row.strong else BLUE
     if not math.isnan(row.low):
-        axes.plot([row.low, row.high], [y, y], color=BLUE, linewidth=1.6, solid_capstyle="butt")
-    axes.plot([row.mean], [y], "o", color=BLUE, markersize=5, markerfacecolor="white" if row.hollow else BLUE)
+        axes.plot([row.low, row.high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
+    axes.plot([row.mean], [y], "o", color=colour, markersize=5, markerfacecolor="white" if row.hollow else colour)
+
+
+def _around(rows: Sequence[Dot], band: float) -> tuple[float, float]:
+    """Limits that hold all means, the band, and as much again on both sides where an interval needs it."""
+    means = [row.mean for row in rows if not row.instead]
+    low, high = min(*means, -band), max(*means, band)
+    ends = [end for row in rows for end in (row.low, row.high) if not math.isnan(end)]
+    margin = 0.05 * (high - low)
+    return (
+        max(low - (high - low), min([low, *ends])) - margin,
+        min(high + (high - low), max([high, *ends])) + margin,
+    )
+
+
+def _name_ends(axes: Axes, lines: Sequence[Line], names: Sequence[str], strong: int | None) -> None:
+    """A name right of each line's end, moved apart where they would lie on each other."""
+    bottom, top = axes.get_ylim()
+    end = max(line.x[-1] for line in lines)
+    order = sorted(range(len(lines)), key=lambda i: lines[i].y[-1])
+    step = 1 / max(len(lines), 14)  # of the axes' height
+    places = [(lines[i].y[-1] - bottom) / (top - bottom) for i in order]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + step)
+    for i in range(len(places) - 1, -1, -1):
+        places[i] = min(places[i], 1.0 - step * (len(places) - 1 - i))
+    for i, y in zip(order, places, strict=True):
+        axes.annotate(
+            names[i],
+            (lines[i].x[-1], lines[i].y[-1]),
+            (1.08, y),
+            xycoords="data",
+            textcoords="axes fraction",
+            va="center",
+            fontsize=7.5,
+            color=_colour(i, strong),
+            fontweight="bold" if i == strong else "normal",
+            arrowprops={"arrowstyle": "-", "color": _colour(i, strong), "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3},
+        )
+    axes.set_xlim(right=end)
+
+
+def _colour(i: int, strong: int | None) -> str:
+    return BLUE if i == strong else OTHERS[i % len(OTHERS)]
 
 
 def _grid(

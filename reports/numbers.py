@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
-from ablations.outcomes import finished
+from ablations.outcomes import finished, shared
 from ablations.planning import Cell, Plan
 from ablations.records import Record, Store
 from ablations.specification import PROTOCOL, Specification
@@ -55,6 +55,16 @@ class Result:
     def learned(self) -> bool:
         return model_class(self.cell.entry.model).learned
 
+    @property
+    def seeded(self) -> bool:
+        """Whether another seed can give another number."""
+        return self.cell.entry.seeded
+
+    @property
+    def searched(self) -> bool:
+        """Whether a search over a grid stands behind it."""
+        return bool(self.cell.grid)
+
     @cached_property
     def records(self) -> list[Record]:
         return [self.store.read(run.run_id) for run in self.runs.values()]
@@ -87,7 +97,7 @@ class Result:
         if self.cell.skipped:
             return "skipped"
         planned = len(self.cell.entry.seeds)
-        if not self.learned:
+        if not self.seeded:
             return "deterministic" if self.runs else "no record"
         return str(planned) if len(self.runs) == planned else f"{len(self.runs)} of {planned}"
 
@@ -109,17 +119,32 @@ class OnDataset:
         return next((result for result in self.results if _is_full(result.cell)), None)
 
     @property
+    def plain(self) -> tuple[Result, ...]:
+        """All under the default interpretation: the others have tables of their own, of claims."""
+        return tuple(result for result in self.results if result.cell.entry.interpretation is None)
+
+    @property
+    def controlled(self) -> tuple[Result, ...]:
+        """Models and variants under a control."""
+        return tuple(result for result in self.plain if result.cell.entry.control)
+
+    @property
     def ablated(self) -> tuple[Result, ...]:
         """The variants of the full model; none if the study has no full model."""
         if self.full is None:
             return ()
         model = self.full.cell.entry.model
-        return tuple(r for r in self.results if r.cell.entry.model == model and r is not self.full)
+        return tuple(r for r in self.uncontrolled if r.cell.entry.model == model and r is not self.full)
 
     @property
     def compared(self) -> tuple[Result, ...]:
         """The full model and its competitors."""
-        return tuple(result for result in self.results if result not in self.ablated)
+        return tuple(result for result in self.uncontrolled if result not in self.ablated)
+
+    @property
+    def uncontrolled(self) -> tuple[Result, ...]:
+        """Models and variants on the content as it is."""
+        return tuple(result for result in self.plain if not result.cell.entry.control)
 
     @property
     def protocol(self) -> str:
@@ -167,8 +192,8 @@ def slug(text: str) -> str:
 
 def change(variant: Result, full: Result, metric: str) -> Change | None:
     """What replacing the full model by the variant changes; None without a common seed."""
-    ours, theirs = variant.scores(metric), full.scores(metric)
-    seeds = tuple(sorted(set(ours) & set(theirs)))
+    ours, theirs = shared([(result.cell, result.scores(metric)) for result in (variant, full)])
+    seeds = tuple(ours)
     if not seeds:
         return None
     effect = paired_effect([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
@@ -198,7 +223,7 @@ def mean_curve(seeds: Sequence[Curve]) -> tuple[list[int], list[float]]:
 
 def seed_count(results: Iterable[Result]) -> str:
     """How many seeds stand behind the numbers of these entries, in words."""
-    counts = sorted({len(result.runs) for result in results if result.learned and result.runs})
+    counts = sorted({len(result.runs) for result in results if result.seeded and result.runs})
     return counted([n for n in counts if n])
 
 

@@ -2,17 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 
-from matplotlib.figure import Figure
-
 from ablations.claims import chosen
+from ablations.controlled import survivals
+from ablations.multiverse import multiverses
 from ablations.outcomes import Finding, findings
 from ablations.planning import Plan
 from ablations.records import Store
 from ablations.studies import FOLDER, Study
-from reports import contents, figures
+from reports import contents, controls, figures, multiverse, published, selection
 from reports.contents import MAIN, proxy_words
 from reports.numbers import (
     FULL,
@@ -25,9 +24,9 @@ from reports.numbers import (
     gather,
     mean_curve,
     metric_title,
-    seed_count,
     slug,
 )
+from reports.parts import Picture, Section, absent, basis, caption, hollow
 from reports.tables import Column, Number, Table, latex, markdown, show, to_csv
 
 PROXY = "†"  # marks the panels of a figure whose runs read proxies
@@ -37,7 +36,8 @@ WORDS = ("supported", "contradicted", "no effect", "inconclusive")
 RECONSTRUCTION = """\
 > **A reconstruction.** TMFUN here is rebuilt from what the paper's abstract and introduction say (Zhou et al., SIGIR
 > 2023, arXiv 2304.11979). The paper's equations, hyper-parameters and result tables are not known to this project:
-> no number on this page is the paper's."""
+> no number on this page is the paper's{except_published}."""
+EXCEPT_PUBLISHED = ", but those that the tables of published numbers show as TMFUN's"
 PROTOCOL = """\
 Every user's held-out test items are ranked among all items, the user's training items left out; validation items stay
 candidates. Models are selected and stopped on validation alone. *NDCG@20* is the usual form (trec_eval's);
@@ -47,30 +47,11 @@ split, and say nothing about other users or other splits. Where a number is *for
 seeds and users, crossed."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure, its file name, and what it shows in words."""
-
-    name: str
-    text: str
-    figure: Figure
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page; items that are `folded` are behind a click."""
-
-    heading: str
-    prose: str
-    items: tuple[Table | Picture, ...]
-    folded: tuple[Table, ...] = ()
-
-
 def files(plan: Plan, store: Store) -> dict[str, bytes]:
     """Every file of the report, by its path in the report's folder."""
     groups = gather(plan, store)
     found = findings(plan, store)
-    sections = _sections(plan, groups, found)
+    sections = _sections(plan, store, groups, found)
     page = _page(plan, groups, found, sections)
     return {"README.md": page.encode(), **item_files(sections, slug(plan.study.name))}
 
@@ -88,11 +69,12 @@ def item_files(sections: Sequence[Section], label: str) -> dict[str, bytes]:
     return written
 
 
-def _sections(plan: Plan, groups: Sequence[OnDataset], found: Sequence[Finding]) -> list[Section]:
+def _sections(plan: Plan, store: Store, groups: Sequence[OnDataset], found: Sequence[Finding]) -> list[Section]:
     sections = []
+    survived = survivals(plan, store)
     if found:
         over = contents.over_datasets(found)
-        tables = (contents.verdicts(found, groups), *([over] if over else []))
+        tables = (contents.verdicts(found, groups, survived), *([over] if over else []))
         sections.append(Section("Verdicts", _headlines(found, groups), tables))
     ablated = [group for group in groups if group.ablated]
     if ablated:
@@ -103,15 +85,18 @@ def _sections(plan: Plan, groups: Sequence[OnDataset], found: Sequence[Finding])
     if compared:
         picture = _comparison(compared)
         sections.append(Section("Beside its competitors", "", (picture, *map(contents.comparison, compared))))
+    printed = published.tables(groups, published.read_published())
+    if printed:
+        prose = "A check of the implementations: is our reading of each method as good as what others report of it?"
+        sections.append(Section("Against published numbers", prose, tuple(printed)))
+    readings = multiverse.section(multiverses(plan, store), groups)
+    sections += [section for section in (controls.section(groups, survived), readings) if section]
     pictures = tuple(picture for group in groups for picture in _training(group))
     if pictures:
         sections.append(Section("Training", "", pictures))
-    if contents.searched(groups):
-        prose = "Settings were searched on validation; no test score took part."
-        with_grid = [group for group in groups if contents.searched([group])]
-        sections.append(
-            Section("Selection", prose, tuple(map(contents.selection, with_grid)), tuple(map(contents.grid, with_grid)))
-        )
+    search = selection.section(plan, groups)
+    if search:
+        sections.append(search)
     if groups:
         sections.append(Section("Data sets", "", (contents.datasets(groups),)))
         sections.append(Section("Cost", "", tuple(map(contents.cost, groups))))
@@ -122,7 +107,9 @@ def _sections(plan: Plan, groups: Sequence[OnDataset], found: Sequence[Finding])
 
 
 def _page(plan: Plan, groups: Sequence[OnDataset], found: Sequence[Finding], sections: Sequence[Section]) -> str:
-    parts = [f"# {plan.study.title}", RECONSTRUCTION, *_warnings(plan, groups)]
+    theirs = published.of_tmfun(groups, published.read_published())
+    reconstruction = RECONSTRUCTION.format(except_published=EXCEPT_PUBLISHED if theirs else "")
+    parts = [f"# {plan.study.title}", reconstruction, *_warnings(plan, groups)]
     verdicts = [section for section in sections if section.heading == "Verdicts"]
     parts += [section_text(section) for section in verdicts]
     parts += ["## How to read the numbers", PROTOCOL]
@@ -162,6 +149,10 @@ def _warnings(plan: Plan, groups: Sequence[OnDataset]) -> list[str]:
             found.append(
                 f"**Proxies.** Runs on {group.label} that are marked so used {words}, in place of the originals."
             )
+    found += [
+        f"**Not the published data set.** {label} has other sizes: no published number is shown for it."
+        for label in published.strangers(groups, published.read_published())
+    ]
     if plan.missing:
         found.append(f"**Missing.** No records yet on: {', '.join(plan.missing)}.")
     return found
@@ -205,12 +196,6 @@ python -m tmfun check --study {name}    # the verdicts, with the numbers and the
 # -- figures -------------------------------------------------------------------------------------------------------
 
 
-def _basis(group: OnDataset, results: Sequence[Result], mark: str = "") -> list[str]:
-    """What stands behind the numbers of a panel: data set, seeds, protocol, split, proxies (of what is marked so)."""
-    words = proxy_words(results)
-    return [f"{group.label}, {seed_count(results)}", group.protocol, *([mark + words] if words else [])]
-
-
 def _ablation_effect(study: Study, groups: Sequence[OnDataset]) -> Picture:
     band = min((claim.smallest_effect for claim in chosen(study.claims, study.name)), default=MATTERS)
     panels = []
@@ -220,21 +205,21 @@ def _ablation_effect(study: Study, groups: Sequence[OnDataset]) -> Picture:
         for variant in group.ablated:
             found = change(variant, group.full, MAIN)
             if found is None:
-                reason = "no seed in common with the full model" if variant.runs else _absent(variant)
+                reason = "no seed in common with the full model" if variant.runs else absent(variant)
                 rows.append(figures.Dot(variant.title, instead=reason))
             else:
                 interval = found.effect.relative_interval()
-                hollow = bool(variant.proxies or group.full.proxies)
-                rows.append(figures.Dot(variant.title, found.effect.relative, *interval, found.single, hollow))
-        panels.append((_basis(group, (group.full, *group.ablated)), rows))
+                proxied = bool(variant.proxies or group.full.proxies)
+                rows.append(figures.Dot(variant.title, found.effect.relative, *interval, found.single, proxied))
+        panels.append((basis(group, (group.full, *group.ablated)), rows))
     note = (
         "Dot: mean over seeds. Line: 95 % interval, paired over seeds. Small dots: single seeds."
         f" Shaded: changes below {100 * band:g} %, the smallest that matters. Left of 0: worse than the full model."
-        + _hollow(panels)
+        + hollow(panels)
     )
     text = f"Relative change of test {metric_title(MAIN)} when one part of TMFUN is changed"
     figure = figures.dots(panels, text, f"change of {metric_title(MAIN)}, %", note, band)
-    return Picture("ablation-effect", _caption(text, panels), figure)
+    return Picture("ablation-effect", caption(text, panels), figure)
 
 
 def _comparison(groups: Sequence[OnDataset]) -> Picture:
@@ -244,29 +229,25 @@ def _comparison(groups: Sequence[OnDataset]) -> Picture:
         for result in group.compared:
             spread = result.spread(MAIN)
             if not spread.values:
-                rows.append(figures.Dot(result.title, instead=_absent(result)))
+                rows.append(figures.Dot(result.title, instead=absent(result)))
                 continue
             low, high = spread.mean - spread.half, spread.mean + spread.half
-            seeds = spread.values if result.learned else ()
+            seeds = spread.values if result.seeded else ()
             rows.append(figures.Dot(result.title, spread.mean, low, high, seeds, bool(result.proxies)))
-        panels.append((_basis(group, group.compared), rows))
+        panels.append((basis(group, group.compared), rows))
     note = (
         "Dot: mean over seeds. Line: 95 % interval. Small dots: single seeds; none for models that only count."
-        + _hollow(panels)
+        + hollow(panels)
     )
     text = f"Test {metric_title(MAIN)} of TMFUN and its competitors"
     figure = figures.dots(panels, text, metric_title(MAIN), note)
-    return Picture("comparison", _caption(text, panels), figure)
-
-
-def _hollow(panels: Sequence[tuple[list[str], Sequence[figures.Dot]]]) -> str:
-    return " Hollow: proxy features took part." if any(row.hollow for _, rows in panels for row in rows) else ""
+    return Picture("comparison", caption(text, panels), figure)
 
 
 def _training(group: OnDataset) -> list[Picture]:
     """The curves of every entry, by the metric that its runs were selected by; a figure for every twelve."""
-    found = {result: curves(result) for result in group.results}
-    drawn = [result for result in group.results if found[result]]
+    found = {result: curves(result) for result in group.plain}
+    drawn = [result for result in group.plain if found[result]]
     pictures: list[Picture] = []
     for metric in dict.fromkeys(result.cell.entry.training.select_by for result in drawn):
         results = [result for result in drawn if result.cell.entry.training.select_by == metric]
@@ -279,10 +260,10 @@ def _training(group: OnDataset) -> list[Picture]:
                 " epochs that were kept." + (f" Grey: the mean of {reference.title}." if reference else "")
             )
             title = f"Validation {metric_title(metric)} during training"
-            basis = "; ".join(_basis(group, shown, f"{PROXY} "))
-            figure = figures.training(panels, f"{title}\n{basis}", f"validation {metric_title(metric)}", note)
+            behind = "; ".join(basis(group, shown, f"{PROXY} "))
+            figure = figures.training(panels, f"{title}\n{behind}", f"validation {metric_title(metric)}", note)
             number = f"-{len(pictures) + 1}" if pictures else ""
-            pictures.append(Picture(f"training-curves-{group.slug}{number}", f"{title}. {basis}.", figure))
+            pictures.append(Picture(f"training-curves-{group.slug}{number}", f"{title}. {behind}.", figure))
     return pictures
 
 
@@ -297,11 +278,3 @@ def _panel(result: Result, runs: Sequence[Curve], reference: Sequence[Curve]) ->
 
 def _mean_line(lines: Sequence[Curve]) -> figures.Line:
     return figures.Line(*mean_curve(lines))
-
-
-def _absent(result: Result) -> str:
-    return f"skipped: {result.cell.skipped}" if result.cell.skipped else "no records yet"
-
-
-def _caption(text: str, panels: Sequence[tuple[list[str], Sequence[figures.Dot]]]) -> str:
-    return ". ".join([text, *("; ".join(basis) for basis, _ in panels)]) + "."

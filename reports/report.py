@@ -29,7 +29,7 @@ def write_report(plan: Plan, store: Store, folder: Path) -> tuple[Path, bool]:
     written = files(plan, store)
     _write_all(folder, written)
     lines = [f"{_hash(content)}  {name}" for name, content in sorted(written.items())]
-    _write(folder / INPUTS, "\n".join([inputs, *lines, ""]).encode())
+    write(folder / INPUTS, "\n".join([inputs, *lines, ""]).encode())
     return folder, True
 
 
@@ -43,7 +43,7 @@ def write_calibration(calibrations: Path, folder: Path) -> None:
 def _write_all(folder: Path, written: Mapping[str, bytes]) -> None:
     """Write these files, and remove tables and figures of an earlier report."""
     for name, content in written.items():
-        _write(folder / name, content)
+        write(folder / name, content)
     for stale in (path for kind in FOLDERS for path in sorted((folder / kind).glob("*"))):
         if stale.relative_to(folder).as_posix() not in written:
             stale.unlink()
@@ -56,7 +56,12 @@ def _inputs(plan: Plan, store: Store) -> str:
     def add(part: object) -> None:
         digest.update(repr(part).encode() + b"\n")
 
-    code = [*SOURCES.glob("reports/*.py"), *SOURCES.glob("ablations/*.py"), SOURCES / "tmfun" / "metrics.py"]
+    code = [
+        *SOURCES.glob("reports/*.py"),
+        *SOURCES.glob("reports/*.toml"),
+        *SOURCES.glob("ablations/*.py"),
+        SOURCES / "tmfun" / "metrics.py",
+    ]
     for path in sorted(code):
         add((path.name, path.read_text(encoding="utf-8")))
     add([(name, version(name)) for name in ("matplotlib", "numpy", "scipy", "statsmodels")])
@@ -92,7 +97,7 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
     """Write atomically: readers see the old file, or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

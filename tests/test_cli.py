@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from ablations.records import Store
+from baselines import MODELS
 from tmfun.cli import main
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("plan", "run", "status", "report", "check", "calibrate", "data", "doctor")
+COMMANDS = ("plan", "run", "status", "report", "check", "calibrate", "data", "models", "doctor")
 
 
 def tmfun(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -179,6 +180,24 @@ def test_doctor_names_versions_devices_and_absent_data(
     assert "no-such-package is missing" in capsys.readouterr().out
 
 
+def test_models_lists_them_all_describes_one_and_writes_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(MODELS)
+    assert main(["models", "--json"]) == 0
+    found = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
+    assert set(found) == set(MODELS)
+    assert (found["vbpr"]["title"], found["vbpr"]["modalities"], found["vbpr"]["learned"]) == ("VBPR", "features", True)
+    assert main(["models", "lattice"]) == 0
+    described = capsys.readouterr().out
+    assert described.startswith("## lattice") and "**Deviations**" in described
+    monkeypatch.setattr("reports.models.PAGE", tmp_path / "models.md")
+    assert main(["models", "--write"]) == 0
+    assert (tmp_path / "models.md").read_text() == (ROOT / "docs" / "models.md").read_text()
+
+
 def break_features(folder: Path, change: str) -> None:
     """Put a mistake into the data set's files."""
     features = folder / "text_feat.npy"
@@ -261,6 +280,7 @@ def test_a_bad_study_is_one_sentence_and_exit_code_2(
         (["check"], "no records of any shipped study"),
         (["report", "quick"], "no records of quick"),
         (["run", "smoke", "--device", "cuda:7"], "no device 'cuda:7'"),
+        (["models", "latice"], "unknown model 'latice' (did you mean 'lattice'?)"),
     ],
 )
 def test_a_bad_call_is_one_sentence_and_exit_code_2(

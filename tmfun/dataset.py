@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -98,6 +99,25 @@ class Card:
     def version(self) -> str:
         """The name with the head of the content hash: two contents under one name stay apart."""
         return f"{self.name}-{self.content_hash[:8]}"
+
+    def too_narrow(self, k: int, names: Sequence[str] | None = None) -> str | None:
+        """Why no graph of k nearest neighbours can be built from the modalities (of these names); None if it can."""
+        for m in self.modalities:
+            if (names is None or m.name in names) and m.neighbours is not None and m.neighbours < k:
+                return f"the neighbours file of '{m.name}' holds {m.neighbours} per item, not {k}"
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Who had to do with what, before any split: one entry per pair in each array, ids dense from 0."""
+
+    users: int
+    items: int
+    user: NDArray[np.int64]
+    item: NDArray[np.int64]
+    rating: NDArray[np.float64] | None
+    timestamp: NDArray[np.int64] | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tmfun import __version__, formats
 
-PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "joblib", "statsmodels")
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "joblib", "statsmodels", "pooch")
 REAL_DATA = ("baby", "sports", "clothing", "tiktok", "ml100k")  # what the study `paper` asks for
 
 

@@ -3,6 +3,7 @@
 Nothing here ever holds items x items numbers: neighbours are found in chunks of rows.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,13 +62,27 @@ class Graph(nn.Module):
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, graph: Graph) -> Tensor:
-        ctx.graph = graph
+    def forward(x: Tensor, graph: Graph) -> Tensor:
         return graph.times(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.graph = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return ctx.graph.times(grads[0], "backward"), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, graph: Graph) -> tuple[Tensor, int]:
+        return _wide(x, in_dims[0], lambda wide: _Product.apply(wide, graph))
+
+
+def _wide(x: Tensor, stacked: int | None, product: Callable[[Tensor], Tensor]) -> tuple[Tensor, int]:
+    """Many products with one graph as one: S stacked x (n, d) side by side, (n, S d)."""
+    assert stacked is not None
+    x = x.movedim(stacked, 1)  # (n, S, d)
+    return product(x.flatten(1)).unflatten(1, x.shape[1:]), 1
 
 
 def propagate(graph: Graph, x: Tensor, layers: int) -> Tensor:
@@ -79,11 +94,35 @@ def propagate(graph: Graph, x: Tensor, layers: int) -> Tensor:
 
 def lightgcn_layers(graph: Graph, x: Tensor, layers: int) -> Tensor:
     """The mean of x, graph @ x, ..., graph^layers @ x (LightGCN, He et al. 2020, eq. 8 with equal weights)."""
-    total = x
-    for _ in range(layers):
-        x = graph @ x
-        total = total + x
-    return total / (layers + 1)
+    return _LayerMean.apply(x, graph, layers)
+
+
+class _LayerMean(torch.autograd.Function):
+    """Written out because sums in place spare a training step half of its passes over users x d numbers."""
+
+    @staticmethod
+    def forward(x: Tensor, graph: Graph, layers: int) -> Tensor:
+        total = x.clone()
+        for _ in range(layers):
+            x = graph.times(x)
+            total += x
+        return total.div_(layers + 1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.graph, ctx.layers = inputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        own = grads[0] / (ctx.layers + 1)
+        total = own
+        for _ in range(ctx.layers):
+            total = ctx.graph.times(total, "backward").add_(own)
+        return total, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, graph: Graph, layers: int) -> tuple[Tensor, int]:
+        return _wide(x, in_dims[0], lambda wide: _LayerMean.apply(wide, graph, layers))
 
 
 def interaction_graph(dataset: Dataset) -> Graph:

@@ -30,7 +30,15 @@ from tmfun.graphs import (
     nearest,
     propagate,
 )
-from tmfun.recommender import LEAST_TEMPERATURE, Batch, Recommender, info_nce, pairwise_loss
+from tmfun.recommender import (
+    LEAST_TEMPERATURE,
+    Batch,
+    Recommender,
+    info_nce,
+    once,
+    pairwise_loss,
+    pairwise_loss_of_rows,
+)
 from tmfun.settings import setting
 from tmfun.streams import xavier
 
@@ -85,6 +93,8 @@ class TMFUN(Recommender):
 
     title = "TMFUN"
     settings_type = Settings
+    stackable = True
+    numerics = 2
     content = True
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
@@ -150,6 +160,8 @@ class TMFUN(Recommender):
             return "a modality is named twice"
         if chosen and settings.item_graph == "concatenated" and all(known[name].width is None for name in chosen):
             return "a concatenated item graph needs features"
+        if settings.modality_graph or settings.item_graph == "weighted":
+            return card.too_narrow(settings.neighbours, chosen)
         return None
 
     @classmethod
@@ -205,24 +217,31 @@ class TMFUN(Recommender):
         s = self.settings
         if not self.names:
             return pairwise_loss(*self.representations(), batch, s.l2)
-        items, place = torch.cat([batch.positives, batch.negatives]).unique(return_inverse=True)
-        steps = self.steps(items)
-        local = Batch(batch.users, *place.split(len(batch.users)))
-        loss = pairwise_loss(steps.z_u, steps.z_i, local, s.l2)
+        steps = self.steps(torch.cat([batch.positives, batch.negatives]))
+        z_i, z_j = steps.z_i.chunk(2)
+        loss = pairwise_loss_of_rows(F.embedding(batch.users, steps.z_u), z_i, z_j, s.l2)
         if s.contrast:
-            loss = loss + s.contrast_weight * self.contrast(steps, local.positives.unique())
+            loss = loss + s.contrast_weight * self.contrast(steps, batch.positives)
         return loss
 
     def contrast(self, steps: Steps, items: Tensor) -> Tensor:
-        """(9): the mean of InfoNCE over all pairs of views of `items` (n,), rows of the steps; 0 with one modality."""
-        views = [F.embedding(items, h) for h in steps.h.values()]
-        if len(views) < 2:  # nothing to align
+        """(9): the mean of InfoNCE over all pairs of views of `items` (n,), each item once; 0 with one modality.
+
+        The items are the first ones that the steps were computed for.
+        """
+        if len(steps.h) < 2:  # nothing to align
             return steps.z_i.new_zeros(())
+        keep, weights = once(items), None
+        if self.static_shapes:
+            rows, weights = torch.arange(len(items), device=items.device), keep.to(steps.z_i.dtype)
+        else:
+            rows = keep.nonzero().squeeze(1)
+        views = [F.embedding(rows, h) for h in steps.h.values()]
         if self.settings.contrast_pair == "modality-fused":
-            pairs = [(view, F.embedding(items, steps.f)) for view in views]
+            pairs = [(view, F.embedding(rows, steps.f)) for view in views]
         else:
             pairs = list(combinations(views, 2))
-        return torch.stack([info_nce(a, b, self.settings.temperature) for a, b in pairs]).mean()
+        return torch.stack([info_nce(a, b, self.settings.temperature, weights) for a, b in pairs]).mean()
 
     def representations(self) -> tuple[Tensor, Tensor]:
         steps = self.steps()
@@ -274,18 +293,18 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, candidates: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Of query (I, d) and C candidates (I, d): the weighted mean (I, d), the weights (I, C) averaged over heads."""
-        s = self.settings
-        c = torch.stack(candidates, dim=1)  # (I, C, d)
+        s, count = self.settings, len(candidates)
         if not s.attention:
-            return c.mean(dim=1), c.new_full(c.shape[:2], 1 / len(candidates))
-        q = self.query.expand(len(c), -1) if s.attention_query == "none" else query @ self.query  # (I, d)
-        by_head = (s.heads, s.dimension // s.heads)
-        # W_k moves to the query's side, q . (W_k c) = (W_k^T q) . c, so that no keys are formed: (I, H, d)
-        q = torch.einsum("ihk,dhk->ihd", q.unflatten(1, by_head), self.key.unflatten(1, by_head))
-        scores = (q.unsqueeze(1) * c.unsqueeze(2)).sum(dim=3) / by_head[1] ** 0.5  # (I, C, H)
-        weights = scores.softmax(dim=1)
-        fused = (weights.unsqueeze(3) * c.unflatten(2, by_head)).sum(dim=1).flatten(1)  # (I, d)
-        return fused, weights.mean(dim=2)
+            return torch.stack(candidates).mean(dim=0), query.new_full((len(query), count), 1 / count)
+        heads = (s.heads, s.dimension // s.heads)
+        # W_k moves to the query's side, (W_q g) . (W_k c) = ((W_k^T W_q) g) . c, so that no keys are formed
+        both = torch.einsum("dhk,ehk->dhe", self.query.unflatten(1, heads), self.key.unflatten(1, heads))  # (d, H, d)
+        q = both if s.attention_query == "none" else (query @ both.flatten(1)).unflatten(1, (s.heads, s.dimension))
+        scores = torch.stack([(q * c.unsqueeze(1)).sum(dim=2) for c in candidates], dim=2) / heads[1] ** 0.5
+        weights = scores.softmax(dim=2)  # (I, H, C)
+        parts = zip(weights.unsqueeze(3).unbind(dim=2), candidates, strict=True)
+        fused = torch.stack([weight * c.unflatten(1, heads) for weight, c in parts]).sum(dim=0).flatten(1)  # (I, d)
+        return fused, weights.mean(dim=1)
 
 
 def _chosen(dataset: Dataset, settings: Settings) -> list[Modality]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tmfun.dataset import Card, Dataset
 
-LEAST_TEMPERATURE = 0.03  # of a contrast: exp(-2 / 0.03) is still a normal float32
+LEAST_TEMPERATURE = 0.03  # of a contrast: thousands of exp(1 / 0.03) still fit a float32
 NUMERICS = 1  # part of every run's identity; raised when shared code changes what models compute
 
 
@@ -35,6 +35,8 @@ class Recommender(nn.Module):
     `numerics`       raised when the model's file changes what it computes; part of a run's identity
     `learned`        False for models that only count: no epochs, no seeds
     `content`        whether the model reads the items' modalities
+    `stackable`      whether seeds can be trained as one wider problem (tmfun/stacking.py): `loss` is then a function of
+                     parameters and batch alone, without draws, and nothing is rebuilt per epoch
     """
 
     title: ClassVar[str]
@@ -42,6 +44,9 @@ class Recommender(nn.Module):
     numerics: ClassVar[int] = 1
     learned: ClassVar[bool] = True
     content: ClassVar[bool] = False
+    stackable: ClassVar[bool] = False
+
+    static_shapes = False  # True where runs are stacked: then no shape in `loss` may depend on the batch's ids
 
     def __init__(self, dataset: Dataset, settings: Any, seed: int) -> None:
         super().__init__()
@@ -64,6 +69,10 @@ class Recommender(nn.Module):
     def loss(self, batch: Batch) -> Tensor:
         """The loss of one batch, a scalar."""
         raise NotImplementedError
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss, under the name that torch's function transforms know."""
+        return self.loss(batch)
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """z_U (users, d) and z_I (items, d); a score is their inner product. In `eval()` mode a function of the
@@ -94,42 +103,69 @@ class PairwiseRecommender(Recommender):
 
 
 def pairwise_loss(z_u: Tensor, z_i: Tensor, batch: Batch, l2: float) -> Tensor:
-    """(10) without contrast: BPR (Rendle et al. 2009) + l2 / (2 B) * squared norms of the batch's z_u, z_i, z_j."""
-    u = F.embedding(batch.users, z_u)  # (B, d)
-    i = F.embedding(batch.positives, z_i)
-    j = F.embedding(batch.negatives, z_i)
+    """(10) without contrast, of the final representations of all users and all items."""
+    u = F.embedding(batch.users, z_u)
+    return pairwise_loss_of_rows(u, F.embedding(batch.positives, z_i), F.embedding(batch.negatives, z_i), l2)
+
+
+def pairwise_loss_of_rows(u: Tensor, i: Tensor, j: Tensor, l2: float) -> Tensor:
+    """BPR (Rendle et al. 2009) + l2 / (2 B) * squared norms, of the batch's own z_u, z_i, z_j, (B, d) each."""
     bpr = F.softplus((u * j).sum(dim=1) - (u * i).sum(dim=1)).mean()
     squares = u.square().sum() + i.square().sum() + j.square().sum()
     return bpr + l2 / (2 * len(u)) * squares
 
 
-def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+def once(ids: Tensor) -> Tensor:
+    """Which of `ids` (n,) to keep so that each id is there once: booleans (n,)."""
+    order = ids.argsort(stable=True)
+    ordered = ids[order]
+    first = F.pad(ordered[1:] != ordered[:-1], (1, 0), value=True)
+    return torch.zeros_like(first).scatter(0, order, first)
+
+
+def info_nce(a: Tensor, b: Tensor, temperature: float, weights: Tensor | None = None) -> Tensor:
     """Symmetric InfoNCE between paired rows of a and b, (n, d) each, on cosines (van den Oord et al. 2018):
 
-    the mean over pairs of both directions' cross-entropies. Every logit is shifted by the largest a cosine allows, so
-    that one exponential serves both directions; temperatures below LEAST_TEMPERATURE would let it underflow.
+    the mean over pairs of both directions' cross-entropies. Weights of 0 and 1 (n,) leave pairs out, as if their rows
+    were not there. One exponential serves both directions, not shifted: temperatures below LEAST_TEMPERATURE would
+    let it overflow.
     """
-    return _InfoNCE.apply(F.normalize(a, dim=1), F.normalize(b, dim=1), temperature)
+    return _InfoNCE.apply(F.normalize(a, dim=1) / temperature, F.normalize(b, dim=1), weights)[0]
 
 
 class _InfoNCE(torch.autograd.Function):
     """Written out because its n x n matrices are what a training step would spend its time on."""
 
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, temperature: float) -> Tensor:
-        similar = (a @ b.T).sub_(1).div_(temperature)  # (n, n)
-        matched = similar.diagonal().mean()
-        similar.exp_()
-        rows, columns = similar.sum(dim=1), similar.sum(dim=0)
-        ctx.save_for_backward(a, b, similar, rows, columns)
-        ctx.temperature = temperature
-        return (rows.log() + columns.log()).mean() / 2 - matched
+    generate_vmap_rule = True
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        a, b, similar, rows, columns = ctx.saved_tensors
-        slope = (1 / rows).unsqueeze(1) + 1 / columns
+    def forward(a: Tensor, b: Tensor, weights: Tensor | None) -> tuple[Tensor, ...]:
+        similar = a @ b.T  # (n, n)
+        matched = similar.diagonal().clone()
+        similar.exp_()
+        if weights is None:
+            rows, columns = similar.sum(dim=1), similar.sum(dim=0)
+            loss = (rows.log() + columns.log()).mean() / 2 - matched.mean()
+        else:
+            similar = similar * weights.unsqueeze(1) * weights
+            rows, columns = similar.sum(dim=1) + (1 - weights), similar.sum(dim=0) + (1 - weights)
+            loss = (weights * ((rows.log() + columns.log()) / 2 - matched)).sum() / weights.sum()
+        return loss, similar, rows, columns
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*inputs, *output[1:])
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
+        if grads[0] is None:  # not materialised, as zeros for the n x n output would be dear
+            return None, None, None
+        a, b, weights, similar, rows, columns = ctx.saved_tensors
+        matched = torch.ones_like(rows) if weights is None else weights
+        share = grads[0] / (2 * matched.sum())
+        slope = (share / rows).unsqueeze(1) + share / columns
         slope *= similar
-        slope.diagonal().sub_(2)
-        slope *= grads[0] / (2 * len(a) * ctx.temperature)
+        slope.diagonal().sub_(2 * share * matched)
         return slope @ b, slope.T @ a, None

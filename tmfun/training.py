@@ -4,7 +4,8 @@ import copy
 import ctypes
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,6 +36,14 @@ class Training:
     select_by: str = "recall@20"  # on validation; the first best epoch wins
     threads: int = setting(1, least=1)  # CPU threads of one run; part of its identity, as sums depend on it
 
+    def evaluates(self, epoch: int) -> bool:
+        """Whether validation is looked at after this epoch."""
+        return epoch % self.evaluate_every == 0 or epoch == self.max_epochs
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate in this epoch, counted from 1."""
+        return self.learning_rate * self.decay ** ((epoch - 1) / 50)
+
 
 SETTINGS = {
     "suite": Training(),
@@ -61,7 +70,8 @@ class Fitted:
     epochs: int
     history: list[dict[str, float]]  # per evaluation: epoch, mean loss since the last one, validation metric
     ranks: dict[str, NDArray[np.int32]]  # validation and test, at the best epoch
-    seconds: dict[str, list[float]] = field(default_factory=dict)  # of each epoch, of each evaluation
+    seconds: dict[str, list[float]] = field(default_factory=dict)  # of each "epoch", of each "evaluation"
+    cpu_seconds: dict[str, list[float]] = field(default_factory=dict)  # the same in processor time: no waiting
 
 
 class DivergedError(Exception):
@@ -107,38 +117,80 @@ def fit(
     """
     model.to(device)
     validation = Ranking(dataset, "validation", device)
-    users = dataset.validation[:, 0]
-    history: list[dict[str, float]] = []
-    seconds: dict[str, list[float]] = {"epoch": [], "evaluation": []}
-    best, best_epoch, epoch = -1.0, 0, 0
-    best_ranks = validation.ranks(model) if not model.learned else None
+    course, watch, epoch = Course(training), Watch(), 0
     if model.learned:
         sampler = Sampler(dataset, training, seed)
         optimiser = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
-        best_state: dict[str, Any] = {}
-        losses: list[float] = []
         for epoch in range(1, training.max_epochs + 1):
-            started = time.perf_counter()
-            losses.append(_train_epoch(model, sampler, optimiser, training, epoch, device))
-            seconds["epoch"].append(time.perf_counter() - started)
-            if epoch % training.evaluate_every and epoch < training.max_epochs:
+            with watch("epoch"):
+                loss = _train_epoch(model, sampler, optimiser, training, epoch, device)
+            if not training.evaluates(epoch):
+                course.losses.append(loss)
                 continue
-            started = time.perf_counter()
-            ranks = validation.ranks(model)
-            value = metrics.mean(training.select_by, ranks, users)
-            seconds["evaluation"].append(time.perf_counter() - started)
-            history.append({"epoch": epoch, "loss": float(np.mean(losses)), training.select_by: value})
-            losses = []
-            if value > best:
-                best, best_epoch, best_ranks = value, epoch, ranks
-                best_state = copy.deepcopy(model.state_dict())
-            progress({**history[-1], "best": best, "best_epoch": best_epoch, "seconds_per_epoch": seconds["epoch"][-1]})
-            if epoch - best_epoch >= training.patience * training.evaluate_every:
+            with watch("evaluation"):
+                ranks = validation.ranks(model)
+                value = metrics.mean(training.select_by, ranks, dataset.validation[:, 0])
+            course.add(epoch, loss, value, ranks, model)
+            progress(course.state() | {"seconds_per_epoch": watch.seconds["epoch"][-1]})
+            if course.over:
                 break
-        model.load_state_dict(best_state)
-    assert best_ranks is not None
-    test_ranks = Ranking(dataset, "test", device).ranks(model)
-    return Fitted(best_epoch, epoch, history, {"validation": best_ranks, "test": test_ranks}, seconds)
+        model.load_state_dict(course.best_state)
+    else:
+        course.best_ranks = validation.ranks(model)
+    ranks_by_split = {"validation": course.best_ranks, "test": Ranking(dataset, "test", device).ranks(model)}
+    return Fitted(course.best_epoch, epoch, course.history, ranks_by_split, watch.seconds, watch.cpu_seconds)
+
+
+class Course:
+    """One run's way through its evaluations: the history, the best so far, and when it is over."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.history: list[dict[str, float]] = []
+        self.losses: list[float] = []  # since the last evaluation
+        self.best, self.best_epoch = -1.0, 0
+        self.best_ranks = np.empty(0, dtype=np.int32)
+        self.best_state: dict[str, Any] = {}
+
+    def add(self, epoch: int, loss: float, value: float, ranks: NDArray[np.int32], model: Recommender) -> None:
+        """What the evaluation after `epoch` found; the first best one keeps its ranks and the model's state."""
+        mean = float(np.mean([*self.losses, loss]))
+        self.losses = []
+        self.history.append({"epoch": epoch, "loss": mean, self.training.select_by: value})
+        if value > self.best:
+            self.best, self.best_epoch, self.best_ranks = value, epoch, ranks
+            self.best_state = copy.deepcopy(model.state_dict())
+
+    @property
+    def over(self) -> bool:
+        """Whether patience has run out."""
+        return self.history[-1]["epoch"] - self.best_epoch >= self.training.patience * self.training.evaluate_every
+
+    def state(self) -> dict[str, Any]:
+        """For those who watch: the last evaluation and the best one."""
+        return {**self.history[-1], "best": self.best, "best_epoch": self.best_epoch}
+
+
+class Watch:
+    """Times what happens inside `with watch(name)`, in seconds of the clock and of the processor."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {"epoch": [], "evaluation": []}
+        self.cpu_seconds: dict[str, list[float]] = {"epoch": [], "evaluation": []}
+
+    def __call__(self, what: str) -> AbstractContextManager[None]:
+        return self.shared([self], what)
+
+    @staticmethod
+    @contextmanager
+    def shared(watches: Sequence["Watch"], what: str) -> Iterator[None]:
+        """Time something done for several at once: each gets an equal share."""
+        clock, cpu = time.perf_counter(), time.process_time()
+        yield
+        clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
+        for watch in watches:
+            watch.seconds[what].append(clock / len(watches))
+            watch.cpu_seconds[what].append(cpu / len(watches))
 
 
 def _train_epoch(
@@ -151,7 +203,7 @@ def _train_epoch(
 ) -> float:
     """One epoch; the mean loss of its batches."""
     for group in optimiser.param_groups:
-        group["lr"] = training.learning_rate * training.decay ** ((epoch - 1) / 50)
+        group["lr"] = training.rate(epoch)
     model.train()
     model.begin_epoch()
     losses = []

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ablations.outcomes import compare, findings, finished, has_evidence, pooled_over_datasets, scores
+from ablations.outcomes import compare, findings, finished, has_evidence, pooled_over_datasets, scores, shared
 from ablations.planning import Plan, unfold
 from ablations.records import Store
 from ablations.studies import read_study
@@ -216,6 +216,32 @@ def test_a_side_that_only_counts_meets_every_seed_of_the_other(
     (tmp_path / "t.toml").write_text("\n".join(lines))
     (finding,) = findings(unfold(read_study(str(tmp_path / "t.toml")), [toy.card()]), store)
     assert finding.seeds == tuple(range(8)) and finding.effect is not None and finding.effect.seeds == 8
+
+
+def test_a_model_that_only_counts_is_drawn_with_its_control(
+    store: Store, toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Content kNN has one score, but one per seed where the seed decides whose content an item gets."""
+    from ablations import claims
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "mine.toml").write_text(
+        '[own]\nsentence = "s."\nbetter = "content-knn"\nworse = "content-knn[items-permuted]"\nsource = "x"\n'
+    )
+    monkeypatch.setattr(claims.read_claims, "__defaults__", (tmp_path / "mine",))
+    (tmp_path / "t.toml").write_text(
+        'title = "t"\ndatasets = ["toy"]\nseeds = 6\nclaims = ["own"]\n'
+        '[models.content-knn]\ncontrols = ["items-permuted"]\n'
+    )
+    plan = unfold(read_study(str(tmp_path / "t.toml")), [toy.card()])
+    write(plan, store, toy)
+    (finding,) = findings(plan, store)
+    assert finding.seeds == tuple(range(6)) and finding.comparison is not None
+    better, worse = zip(*finding.comparison.scores, strict=True)
+    assert len(set(better)) == 1 < len(set(worse))
+    sides = [(cell, scores(cell, store, "recall@20")) for cell in plan.cells]
+    assert shared(sides) == [dict(enumerate(better)), dict(enumerate(worse))]
+    assert shared([*sides, (plan.cells[1], {})]) == [{}, {}, {}]
 
 
 def test_two_sides_that_only_count_leave_nothing_to_test(

@@ -7,6 +7,7 @@ import pytest
 
 from ablations.planning import Plan, plan_on_data, plan_on_records, unfold
 from ablations.records import Store
+from ablations.search import unequal
 from ablations.specification import Specification
 from ablations.studies import read_study
 from tmfun.dataset import Dataset
@@ -92,7 +93,7 @@ def test_what_a_model_cannot_use_is_skipped_with_a_reason(tmp_path: Path, toys: 
     path = tmp_path / "skips.toml"
     path.write_text(
         'title = "t"\ndatasets = ["toy"]\n[models.vbpr]\n[models.lattice]\n[models.lightgcn]\n'
-        '[models.tmfun]\nvariants = ["full", "only-audio", "id-only"]\n'
+        '[models.tmfun]\nset = { neighbours = 8 }\nvariants = ["full", "only-audio", "id-only"]\n'
     )
     study = read_study(str(path))
     reasons = {name: {c.entry.name: c.skipped for c in unfold(study, [toys[name].card()]).cells} for name in toys}
@@ -105,6 +106,43 @@ def test_what_a_model_cannot_use_is_skipped_with_a_reason(tmp_path: Path, toys: 
     assert reasons["neighbours-only"]["full"] is None
     skipped = unfold(study, [toys["none"].card()]).cells[0]
     assert skipped.final(store) == [] and skipped.candidates() == []
+
+
+def test_a_control_that_cannot_apply_is_skipped_with_a_reason(tmp_path: Path, toys: dict) -> None:
+    path = tmp_path / "controls.toml"
+    path.write_text(
+        'title = "t"\ndatasets = ["toy"]\n[models.vbpr]\ncontrols = ["random-neighbours", "noise", "same-modality"]\n'
+        '[models.lightgcn]\ncontrols = ["noise"]\n'
+        '[models.tmfun]\nset = { neighbours = 8 }\nvariants = ["full", "id-only"]\ncontrols = ["items-permuted"]\n'
+        '[models.lattice]\nset = { neighbours = 16 }\ncontrols = ["random-neighbours"]\n'
+    )
+    study = read_study(str(path))
+    reasons = {name: {c.entry.name: c.skipped for c in unfold(study, [toys[name].card()]).cells} for name in toys}
+    two = reasons["two"]
+    assert two["vbpr[random-neighbours]"] == "it reads no neighbours"
+    assert two["lightgcn[noise]"] == two["id-only[items-permuted]"] == "it reads no content that a control could change"
+    assert not any(two[name] for name in ("vbpr", "vbpr[noise]", "vbpr[same-modality]", "items-permuted"))
+    assert two["lattice"] is None
+    assert two["lattice[random-neighbours]"] == "the neighbours file of 'image' holds 15 per item, not 16"
+    assert reasons["one"]["vbpr[same-modality]"] == "the data set has one modality only"
+    assert reasons["none"]["vbpr[noise]"] == "the data set has no modalities"
+
+
+def test_more_neighbours_than_the_file_holds_are_a_reason_to_skip(tmp_path: Path, toys: dict) -> None:
+    path = tmp_path / "k.toml"
+    path.write_text(
+        'title = "t"\ndatasets = ["toy"]\n[models.tmfun]\nset = { neighbours = 9 }\nvariants = ["full", "no-graph"]\n'
+    )
+    full, no_graph = unfold(read_study(str(path)), [toys["neighbours"].card()]).cells
+    assert full.skipped == "the neighbours file of 'graph' holds 8 per item, not 9"
+    assert no_graph.skipped is None, "without graphs none are needed"
+
+
+def test_unequal_searches_are_said(tmp_path: Path, toy: Dataset, grid: Plan) -> None:
+    assert unequal(grid) == "Search sizes differ, in grid points: 1 for vbpr; 3 for lightgcn."
+    path = tmp_path / "equal.toml"
+    path.write_text(GRID.replace("[models.vbpr]", "[models.vbpr]\ngrid = { l2 = [0.1, 0.2, 0.3] }"))
+    assert unequal(unfold(read_study(str(path)), [toy.card()])) is None
 
 
 def test_data_sets_that_are_not_here_are_missing_and_none_at_all_is_an_error(

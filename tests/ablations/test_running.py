@@ -10,13 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ablations.controlled import survivals
 from ablations.execution import execute
+from ablations.multiverse import multiverses
 from ablations.outcomes import findings
 from ablations.planning import Plan, plan_on_data, plan_on_records
 from ablations.records import Store, ranks_hash
 from ablations.scheduling import Outcome, Progress, run_plan, slots
 from ablations.studies import read_study
+from baselines import model_class
+from tmfun import controls, formats
 from tmfun.errors import InputError
+from tmfun.settings import read_settings
+from tmfun.training import Training, fit
 
 
 def ignore(outcome: Outcome, progress: Progress) -> None:
@@ -83,6 +89,60 @@ def test_a_failed_run_loses_only_itself_and_is_tried_again(
     features.write_bytes(whole)
     assert [outcome.failure for outcome in run_plan(plan, store, ["cpu"], ignore)] == [None] * 5
     assert not list((store.root / "failures").iterdir())
+
+
+CONTROLLED = """
+title = "Controlled"
+datasets = ["synthetic-tiny[users=40,items=40,clusters=5]"]
+seeds = 2
+training = { max_epochs = 2, batch_size = 64 }
+claims = ["attention-fusion", "own-content"]
+[models.tmfun]
+variants = ["full", "no-attention"]
+set = { dimension = 8, neighbours = 3 }
+controls = ["items-permuted"]
+interpretations = ["edge_weights=binary", "heads=4"]
+[models.content-knn]
+set = { neighbours = 3 }
+controls = ["noise"]
+"""
+
+
+def test_a_study_with_controls_and_interpretations_from_plan_to_report(tmp_path: Path, store: Store) -> None:
+    path = tmp_path / "controlled.toml"
+    path.write_text(CONTROLLED)
+    plan = plan_on_data(read_study(str(path)))
+    outcomes = run_plan(plan, store, ["cpu"], ignore)
+    assert [outcome.failure for outcome in outcomes] == [None] * (2 * (2 + 2 + 2 + 1) + 1 + 2), "idle heads are shared"
+    controlled = {run.run_id: run for run in plan.runs(store) if run.control}
+    plain_hash = plan.cells[0].card.content_hash
+    for run_id, run in controlled.items():
+        record = store.read(run_id)
+        assert record.specification == run and run.content_hash == plain_hash, "the data set's, as it was loaded"
+    assert {run.seed for run in controlled.values() if run.model == "content-knn"} == {0, 1}
+    assert len(store.cards()) == 1, "a control is no data set of its own"
+
+    recorded = plan_on_records(plan.study, Store(store.root))
+    by_name = {finding.claim.name: finding for finding in findings(recorded, store)}
+    assert by_name["own-content"].seeds == (0, 1)
+    (survival,) = survivals(recorded, store)
+    assert survival.claim.name == "attention-fusion" and survival.word == "too few seeds"
+    (attention,) = [each for each in multiverses(recorded, store) if each.claim.name == "attention-fusion"]
+    assert [reading.name for reading in attention.readings] == ["default", "edge_weights=binary", "heads=4"]
+    assert len(attention.measured) == 3
+
+
+def test_a_run_under_a_control_is_the_model_on_the_controlled_data(tmp_path: Path, store: Store) -> None:
+    path = tmp_path / "controlled.toml"
+    path.write_text(CONTROLLED)
+    plan = plan_on_data(read_study(str(path)))
+    run = next(run for run in plan.runs(store) if run.control == "items-permuted" and run.seed == 1)
+    execute(run, store)
+    store.refresh()
+    seen = controls.apply("items-permuted", formats.load(run.dataset), 1)
+    settings = read_settings(model_class(run.model).settings_type, run.settings, "")
+    fitted = fit(model_class(run.model)(seen, settings, 1), seen, read_settings(Training, run.training, ""), 1)
+    assert store.read(run.run_id).result["ranks_sha256"] == ranks_hash(fitted.ranks)
 
 
 def test_data_that_changed_after_planning_is_refused(plan: Plan, store: Store, on_disk: Path) -> None:

@@ -29,7 +29,7 @@ def test_shipped_studies_read_and_name_known_claims_with_both_sides(name: str) -
 
 
 def test_the_shipped_studies_are_there() -> None:
-    assert {"smoke", "quick", "paper", "baby"} <= set(shipped())
+    assert {"smoke", "quick", "paper", "baby", "controls", "interpretations"} <= set(shipped())
 
 
 @pytest.mark.parametrize("name", variants())
@@ -37,12 +37,15 @@ def test_every_variant_is_a_valid_delta_of_its_model(name: str) -> None:
     variant = variants()[name]
     kind = model_class(variant.model).settings_type
     changed = read_settings(kind, variant.changes, name)
-    assert (changed == kind()) == (name == "full")
+    assert (changed == kind() and not variant.control) == (name == "full")
+    assert variant.control is None or (variant.control == name and not variant.changes), (
+        "a control is called by its name"
+    )
 
 
 def test_variants_and_models_share_no_name_and_no_two_variants_are_equal() -> None:
     assert not set(variants()) & set(MODELS)
-    deltas = [repr(sorted(variant.changes.items())) for variant in variants().values()]
+    deltas = [(repr(sorted(variant.changes.items())), variant.control) for variant in variants().values()]
     assert len(set(deltas)) == len(deltas)
     assert tomllib.loads(FILE.read_text()).keys() == variants().keys()
 
@@ -78,6 +81,47 @@ def test_a_grid_is_the_product_of_its_values_and_settings_reach_the_entry(tmp_pa
     assert entries["popularity"].seeds == (0,), "what only counts needs one run"
 
 
+def test_controls_give_entries_of_their_own_by_the_variants_name_where_there_is_one(tmp_path: Path) -> None:
+    text = """
+    title = "t"
+    datasets = ["a"]
+    seeds = 3
+    [models.tmfun]
+    variants = ["full", "no-attention", "noise"]
+    set = { layers = 3 }
+    grid = { l2 = [0.1, 0.2] }
+    controls = ["items-permuted", "noise", "same-modality:text"]
+    [models.lattice]
+    controls = ["constant"]
+    [models.content-knn]
+    controls = ["items-permuted", "constant"]
+    """
+    entries = {entry.name: entry for entry in read_study(str(study(tmp_path, text))).entries}
+    assert set(entries) == {
+        "full", "items-permuted", "noise", "full[same-modality:text]",
+        "no-attention", "no-attention[items-permuted]", "no-attention[noise]", "no-attention[same-modality:text]",
+        "lattice", "lattice[constant]", "content-knn", "content-knn[items-permuted]", "content-knn[constant]",
+    }  # fmt: skip
+    permuted = entries["no-attention[items-permuted]"]
+    assert permuted.control == "items-permuted" and permuted.title == "no attention fusion, items permuted"
+    assert permuted.settings == {"layers": 3, "attention": False} and len(permuted.points) == 2
+    assert entries["items-permuted"].settings == entries["full"].settings
+    assert entries["content-knn[items-permuted]"].seeds == (0, 1, 2), "each seed draws"
+    assert entries["content-knn[constant]"].seeds == (0,)
+
+
+def test_search_sizes_are_those_of_the_grids(tmp_path: Path) -> None:
+    head = 'title = "t"\ndatasets = ["a"]\n'
+    text = head + "[models.vbpr]\ngrid = { l2 = [1, 2, 3] }\n[models.item-knn]\n[models.popularity]"
+    sizes = {entry.name: entry.search_size for entry in read_study(str(study(tmp_path, text))).entries}
+    assert sizes == {"vbpr": 3, "item-knn": 1, "popularity": None}, "popularity has nothing to search"
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if name != "baby"])
+def test_shipped_studies_search_as_much_for_every_model(name: str) -> None:
+    assert len({entry.search_size for entry in read_study(name).entries} - {None}) == 1
+
+
 GOOD = 'title = "t"\ndatasets = ["a"]\n'
 
 
@@ -99,6 +143,11 @@ GOOD = 'title = "t"\ndatasets = ["a"]\n'
         (GOOD + '[models.vbpr]\nvariants = ["full"]', "'full' is one of tmfun"),
         (GOOD + '[models.tmfun]\nvariants = ["full", "full"]', "'full' occurs twice"),
         (GOOD + "[models.vbpr]\ngrid = { l3 = [1.0] }", "unknown key 'l3'"),
+        (GOOD + '[models.vbpr]\ncontrols = ["noize"]', "unknown control 'noize'.*'noise'"),
+        (GOOD + '[models.vbpr]\ninterpretations = "all"', "interpretations are those of tmfun"),
+        (GOOD + '[models.tmfun]\ninterpretations = ["heads=5"]', "unknown interpretation 'heads=5'.*'heads=4'"),
+        (GOOD + '[models.tmfun]\ninterpretations = "al"', "unknown interpretation 'al'"),
+        (GOOD + '[models.tmfun]\ngrid = { layers = [1] }\ninterpretations = "one-away"', "'layers' is a switch of"),
         (GOOD + "[models.vbpr]\ngrid = { l2 = [] }", "'l2' has no values"),
         (GOOD + '[models.vbpr]\ngrid = { l2 = ["x"] }', "l2 = 'x' is not a finite number"),
         (GOOD + "[models.vbpr]\nset = { l2 = -1 }", "l2 = -1 must be at least 0"),
@@ -161,6 +210,7 @@ CLAIM = '[c]\nsentence = "s."\nbetter = "full"\nworse = "{worse}"\nsource = "x"\
     ("text", "message"),
     [
         (CLAIM.format(worse="nobody", more=""), "unknown model or variant 'nobody'"),
+        (CLAIM.format(worse="lattice[items]", more=""), "unknown control 'items'"),
         (CLAIM.format(worse="vbpr", more='metric = "recal@20"'), "unknown metric 'recal'"),
         (CLAIM.format(worse="vbpr", more="smallest_effect = 0"), "must be above 0"),
         (CLAIM.format(worse="vbpr", more='colour = "red"'), "unknown key 'colour'"),

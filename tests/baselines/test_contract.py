@@ -17,9 +17,11 @@ from torch import Tensor
 from baselines import MODELS, model_class
 from baselines.popularity import Popularity
 from baselines.popularity import Settings as PopularitySettings
-from tmfun import metrics
+from tmfun import controls, metrics
+from tmfun.controls import CONTROLS
 from tmfun.dataset import Dataset
 from tmfun.errors import InputError
+from tmfun.formats import synthetic as synthetic_set
 from tmfun.ranking import Ranking
 from tmfun.recommender import Recommender
 from tmfun.settings import read_settings
@@ -284,6 +286,18 @@ def test_a_model_runs_on_any_modalities_or_says_why_not(name: str, toy_name: str
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_too_few_neighbours_on_file_are_a_reason_to_skip(name: str, toys: dict[str, Dataset]) -> None:
+    image, text = toys["both"].modalities
+    narrow = dataclasses.replace(text, neighbours=text.neighbours[:, :2], cosine=text.cosine[:, :2])
+    dataset, settings = toys["both"].with_modalities(image, narrow), model_class(name).settings_type()
+    reason = model_class(name).unusable(dataset.card(), settings)
+    if reason is None:
+        model_class(name)(dataset, settings, 0)
+    else:
+        assert reason.startswith("the neighbours file of 'text' holds 2 per item, not 10")
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_a_model_reads_modalities_that_exist_and_have_features(name: str, toys: dict[str, Dataset]) -> None:
     for dataset in toys.values():
         card = dataset.card()
@@ -299,3 +313,34 @@ def test_content_models_and_no_others_depend_on_content(name: str, toys: dict[st
         train(model, toys[toy_name], epochs=2)
     same = torch.equal(all_scores(one, toys["two"]), all_scores(two, toys["three"]))
     assert same == (name not in CONTENT)
+
+
+# -- controls
+
+
+@pytest.fixture(scope="module")
+def synthetic() -> Dataset:
+    """The built-in data set, so small that every model runs under every control in a moment."""
+    return synthetic_set.generate("synthetic-tiny[users=40,items=40,clusters=5]").check()
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("name", CONTENT)
+def test_a_content_model_runs_under_every_control(name: str, control: str, synthetic: Dataset) -> None:
+    """And sees it, except for random neighbours where it reads none; which is what planning goes by."""
+    scores = []
+    for seen in (synthetic, controls.apply(control, synthetic, seed=0)):
+        model = build(name, seen)
+        assert np.isfinite(train(model, seen, epochs=2)).all()
+        scores.append(all_scores(model, seen))
+        assert scores[-1].isfinite().all()
+    reads_neighbours = "neighbours" in {field.name for field in dataclasses.fields(model_class(name).settings_type)}
+    assert torch.equal(*scores) == (control == "random-neighbours" and not reads_neighbours)
+
+
+def test_tmfun_with_constant_content_ranks_as_lightgcn_does(synthetic: Dataset) -> None:
+    constant = controls.apply("constant", synthetic, seed=0)
+    tmfun, lightgcn = build("tmfun", constant), build("lightgcn", synthetic)
+    for model in (tmfun, lightgcn):
+        train(model, constant, epochs=3)
+    np.testing.assert_array_equal(ranks(tmfun, constant), ranks(lightgcn, synthetic))

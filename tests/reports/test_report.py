@@ -64,7 +64,8 @@ def written(make: Make, undrawn: None, tmp_path: Path) -> Callable[..., Path]:
 
 def test_what_lies_there(report: Path):
     tables = {"verdicts", "ablation-toy", "comparison-toy", "selection-toy", "grid-toy", "datasets", "cost-toy"}
-    figures = {"ablation-effect", "comparison", "training-curves-toy"}
+    tables |= {"search-size-toy", "search-size-validation-toy"}
+    figures = {"ablation-effect", "comparison", "training-curves-toy", "search-size-toy"}
     wanted = {f"tables/{name}.{kind}" for name in tables for kind in ("md", "tex", "csv")}
     wanted |= {f"figures/{name}.{kind}" for name in figures for kind in ("png", "pdf")}
     assert set(contents(report)) == wanted | {"README.md", ".inputs"}

@@ -42,13 +42,18 @@ def declare(commands: Commands) -> None:
 
 
 def _plans_with_records(store: "Store") -> list["Plan"]:
-    """Every shipped study with records on both sides of one of its claims."""
+    """Every shipped study with records on both sides of a claim, unless another has these records and more."""
     from ablations.outcomes import has_evidence
     from ablations.planning import plan_on_records
     from ablations.studies import read_study, shipped
 
     plans = [plan_on_records(read_study(name), store) for name in shipped()]
-    return [plan for plan in plans if has_evidence(plan, store)]
+    recorded = [{run.run_id for run in plan.runs(store) if run.run_id in store} for plan in plans]
+    return [
+        plan
+        for plan, own in zip(plans, recorded, strict=True)
+        if not any(own < other for other in recorded) and has_evidence(plan, store)
+    ]
 
 
 def _recorded_plans(study: str | None, store: "Store") -> list["Plan"]:

@@ -58,6 +58,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _plan_numbers(plan: "Plan", store: "Store", places: int) -> dict[str, Any]:
     from ablations.costs import Estimator
+    from ablations.search import unequal
 
     known, to_do = len(plan.runs(store)), len(plan.to_do(store))
     return {
@@ -68,6 +69,8 @@ def _plan_numbers(plan: "Plan", store: "Store", places: int) -> dict[str, Any]:
         "to_do": to_do,
         "waiting_for_a_winner": plan.symbolic(store),
         "side_by_side": places,
+        "search_sizes": {str(size): names for size, names in plan.search_sizes().items()},
+        "unequal_search": unequal(plan),
         "seconds": round(Estimator(store).remaining(plan, store, places), 1),
         "skipped": [
             {"entry": cell.entry.name, "dataset": cell.card.name, "reason": cell.skipped}
@@ -87,12 +90,22 @@ def _print_plan(plan: "Plan", store: "Store", places: int) -> None:
         print(f"  missing: {formats.missing(name)}")
     for card in dict.fromkeys(cell.card for cell in plan.cells):
         print(f"  data set {described(card)}")
-        for cell in (cell for cell in plan.cells if cell.card == card):
-            print(f"    {cell.entry.name:<22} {_stages(cell, store)}")
+        cells = [cell for cell in plan.cells if cell.card == card]
+        for cell in (cell for cell in cells if cell.entry.interpretation is None):
+            print(f"    {cell.entry.name:<36} {_stages(cell, store)}{_interpretations(cell, cells)}")
+    if numbers["unequal_search"]:
+        print(f"  warning: {numbers['unequal_search']}")
     waiting = numbers["waiting_for_a_winner"]
     later = f", then up to {waiting} of grid winners" if waiting else ""
     cost = f": about {spoken(numbers['seconds'])}, {places} side by side" if numbers["to_do"] else ""
     print(f"  {numbers['recorded']} runs have records, {numbers['to_do']} to run{later}{cost}", flush=True)
+
+
+def _interpretations(cell: "Cell", cells: list["Cell"]) -> str:
+    """Under how many interpretations an entry runs, and which of them the data set has no use for."""
+    own = [c for c in cells if c.entry.interpretation and c.entry.name.partition("[")[0] == cell.entry.name]
+    skipped = [f"; not {c.entry.interpretation}: {c.skipped}" for c in own if c.skipped]
+    return f"; the same under {count(len(own) - len(skipped), 'interpretation')}{''.join(skipped)}" if own else ""
 
 
 def _stages(cell: "Cell", store: "Store") -> str:
@@ -162,7 +175,7 @@ def _status(options: argparse.Namespace) -> int:
         grid = f"grid {cell['grid_done']} of {cell['grid']}, " if cell["grid"] else ""
         state = f"{grid}seeds {cell['seeds_done']} of {cell['seeds']}"
         failed = f", {cell['failed']} failed" if cell["failed"] else ""
-        print(f"  {cell['dataset']:<28} {cell['entry']:<22} {cell['skipped'] or state}{failed}")
+        print(f"  {cell['dataset']:<28} {cell['entry']:<36} {cell['skipped'] or state}{failed}")
     for name in plan.missing:
         print(f"  {name}: no records")
     return DONE

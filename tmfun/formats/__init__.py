@@ -58,6 +58,15 @@ def load(name: str) -> Dataset:
     return dataset.check()
 
 
+def unchecked(name: str) -> Dataset:
+    """The data set called `name`, or in the folder `name`, as it was read: anything that `load` would refuse may be
+    wrong with it. Raises InputError where it is missing or cannot be read."""
+    found = find(name) or find(str(Path(name).absolute()))
+    if found is None:
+        raise InputError(missing(name))
+    return synthetic.generate(name) if found.path is None else mmrec.read(found.path)
+
+
 def missing(name: str) -> str:
     """One sentence on a data set that is not here, and how to get it here."""
     searched = ", ".join(str(place) for place in places())

@@ -1,0 +1,259 @@
+"""Searches, controls and interpretations in a report, against the ranks and against brute force."""
+
+import csv
+import io
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from reports.report import write_report
+
+Make = Callable[..., SimpleNamespace]
+
+SEARCH = """
+title = "Search"
+datasets = ["toy"]
+seeds = 1
+[models.tmfun]
+variants = ["full"]
+grid = { l2 = [1e-4, 1e-3, 1e-2], layers = [1, 2] }
+[models.lightgcn]
+grid = { l2 = [1e-4, 1e-3, 1e-2], layers = [1, 2] }
+[models.vbpr]
+grid = { l2 = [1e-4, 1e-3, 1e-2] }
+[models.item-knn]
+"""
+CONTROLS = """
+title = "Controls"
+datasets = ["toy"]
+seeds = 7
+claims = ["own-content", "attention-fusion", "content-helps", "contrastive-loss"]
+[models.tmfun]
+variants = ["full", "no-attention", "no-contrastive", "id-only", "noise"]
+[models.lattice]
+controls = ["items-permuted"]
+[models.lightgcn]
+controls = ["items-permuted"]
+"""
+READINGS = """
+title = "Interpretations"
+datasets = ["toy"]
+seeds = 2
+claims = ["attention-fusion", "item-graph-beside-modality-graph", "item-graph-helps-lightgcn"]
+[models.tmfun]
+variants = ["full", "no-attention", "only-modality-graph"]
+interpretations = ["edge_weights=binary", "item_graph=concatenated", "heads=4"]
+[models.lattice]
+[models.lightgcn]
+"""
+
+
+def rows(folder: Path, table: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO((folder / "tables" / f"{table}.csv").read_text())))
+
+
+def report(made: SimpleNamespace, tmp_path: Path) -> Path:
+    return write_report(made.plan, made.store, tmp_path / "report")[0]
+
+
+@pytest.fixture(scope="module")
+def search(make: Make) -> SimpleNamespace:
+    return make(SEARCH)
+
+
+@pytest.fixture(scope="module")
+def controlled(make: Make) -> SimpleNamespace:
+    return make(CONTROLS.replace('"noise"]', '"noise"]\ncontrols = ["items-permuted"]'))
+
+
+@pytest.fixture(scope="module")
+def readings(make: Make) -> SimpleNamespace:
+    return make(READINGS)
+
+
+# -- searches
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_search_size_is_the_mean_over_all_smaller_searches(
+    split: str, search: SimpleNamespace, undrawn: None, tmp_path: Path
+) -> None:
+    folder = report(search, tmp_path)
+    shown = {row["model"]: row for row in rows(folder, f"search-size{'' if split == 'test' else '-validation'}-toy")}
+    cells = {cell.entry.title: cell for cell in search.plan.cells if cell.grid}
+    assert set(shown) == set(cells) == {"TMFUN (full)", "LightGCN", "VBPR"}
+    for title, cell in cells.items():
+        scores = {
+            s: [np.mean(search.store.arrays(r.run_id)[s] <= 20) for (r,) in cell.grid] for s in ("validation", split)
+        }
+        for tried in range(1, len(cell.grid) + 1):
+            taken = [
+                max(subset, key=lambda i: (scores["validation"][i], -i))
+                for subset in combinations(range(len(cell.grid)), tried)
+            ]
+            wanted = np.mean([scores[split][i] for i in taken])
+            point = f"{tried} point{'s' if tried > 1 else ''}"
+            assert float(shown[title][point]) == pytest.approx(wanted)
+    assert shown["VBPR"]["4 points"] == "", "it has three"
+    for n in (1, 3):
+        values = {title: float(row[f"{n} point{'s' if n > 1 else ''}"]) for title, row in shown.items()}
+        for title, row in shown.items():
+            assert int(row[f"place with {n}"]) == 1 + sum(other > values[title] for other in values.values())
+
+
+def test_unequal_searches_are_warned_of(search: SimpleNamespace, undrawn: None, tmp_path: Path) -> None:
+    page = (report(search, tmp_path) / "README.md").read_text()
+    assert "**Unequal search.** Search sizes differ, in grid points: 1 for item-knn; 3 for vbpr; 6 for full," in page
+    assert "with 1 seed" in page and page.index("**Unequal search.**") > page.index("## Selection")
+
+
+def test_a_search_figure_names_every_model(search: SimpleNamespace, undrawn: None, tmp_path: Path) -> None:
+    drawn = (report(search, tmp_path) / "figures" / "search-size-toy.png").read_text()
+    assert all(title in drawn for title in ("TMFUN (full)", "LightGCN", "VBPR", "proxy features: image"))
+
+
+def test_long_grids_show_some_sizes_and_always_the_first_and_last() -> None:
+    from reports.selection import _sizes
+
+    for most in range(1, 200):
+        sizes = _sizes(most)
+        assert sizes[0] == 1 and sizes[-1] == most and len(sizes) <= 8 and sizes == sorted(set(sizes))
+
+
+# -- controls
+
+
+def test_controls_stand_apart_from_parts_and_competitors(
+    controlled: SimpleNamespace, undrawn: None, tmp_path: Path
+) -> None:
+    folder = report(controlled, tmp_path)
+    shown = {row["model under a control"]: row for row in rows(folder, "controls-toy")}
+    assert set(shown) == {
+        "TMFUN, content is noise", "TMFUN, items permuted", "no attention fusion, items permuted",
+        "no contrastive loss, items permuted", "ID only (= LightGCN), items permuted", "LATTICE, items permuted",
+        "LightGCN, items permuted", "no attention fusion, content is noise",
+    } - {"no attention fusion, content is noise"}  # fmt: skip
+    assert [row["variant"] for row in rows(folder, "ablation-toy")] == [
+        "TMFUN (full)", "no attention fusion", "no contrastive loss", "ID only (= LightGCN)",
+    ]  # fmt: skip
+    assert [row["model"] for row in rows(folder, "comparison-toy")] == ["TMFUN (full)", "LATTICE", "LightGCN"]
+    skipped = shown["LightGCN, items permuted"]
+    assert skipped["seeds"] == "skipped" and "reads no content" in skipped["notes"]
+    cells = {cell.entry.name: cell for cell in controlled.plan.cells}
+    plain, under = (
+        [np.mean(controlled.store.arrays(r.run_id)["test"] <= 20) for r in cells[name].final(controlled.store)]
+        for name in ("lattice", "lattice[items-permuted]")
+    )
+    row = shown["LATTICE, items permuted"]
+    assert float(row["Recall@20, content as it is"]) == pytest.approx(np.mean(plain))
+    assert float(row["Recall@20, under the control"]) == pytest.approx(np.mean(under))
+    assert float(row["Recall@20 relative change"]) == pytest.approx(np.mean(under) / np.mean(plain) - 1)
+
+
+def test_verdicts_say_what_becomes_of_a_gain_under_permuted_content(
+    controlled: SimpleNamespace, undrawn: None, tmp_path: Path
+) -> None:
+    folder = report(controlled, tmp_path)
+    words = {row["claim"].rpartition("(")[2]: row["under permuted content"] for row in rows(folder, "verdicts")}
+    assert words["own-content)"] == "not run", "there is nothing to permute in a control"
+    assert words["attention-fusion)"].endswith("7 seeds: the gain survives: it does not need the items' own content")
+    assert words["contrastive-loss)"].endswith("nothing that could survive")
+    page = (folder / "README.md").read_text()
+    assert "- **items permuted**: every item has the content of another item." in page
+    claims = {(row["claim"].rpartition("(")[2], row["control"]) for row in rows(folder, "controls-claims")}
+    permuted = {(f"{name})", "items permuted") for name in ("attention-fusion", "content-helps", "contrastive-loss")}
+    assert claims == permuted | {("content-helps)", "content is noise")}, "the full model was run on noise, too"
+
+
+def test_without_controls_the_verdicts_have_no_such_column(
+    readings: SimpleNamespace, undrawn: None, tmp_path: Path
+) -> None:
+    folder = report(readings, tmp_path)
+    assert "under permuted content" not in rows(folder, "verdicts")[0]
+    assert "## Controls" not in (folder / "README.md").read_text()
+
+
+# -- interpretations
+
+
+def test_interpretations_have_a_figure_per_claim_and_a_sentence(
+    readings: SimpleNamespace, undrawn: None, tmp_path: Path
+) -> None:
+    folder = report(readings, tmp_path)
+    page = (folder / "README.md").read_text()
+    (attention, graph) = (line for line in page.splitlines() if "**holds in " in line)
+    assert "*attention-fusion* on toy: **holds in " in attention and " of 4**" in attention
+    assert " of 3**" in graph and "left out, as the claim is about it: item_graph=concatenated" in graph
+    assert "2 seeds each; proxy features" in attention
+    drawn = (folder / "figures" / "interpretations-attention-fusion-toy.png").read_text()
+    assert all(name in drawn for name in ("default", "edge_weights=binary", "heads=4", "item_graph=concatenated"))
+    assert not list(folder.glob("figures/interpretations-item-graph-helps-lightgcn*")), "no side of it is TMFUN"
+
+
+def test_the_effects_are_those_of_the_ranks_largest_first(
+    readings: SimpleNamespace, undrawn: None, tmp_path: Path
+) -> None:
+    folder = report(readings, tmp_path)
+    cells = {cell.entry.name: cell for cell in readings.plan.cells}
+    shown = [row for row in rows(folder, "interpretations") if row["claim"] == "attention-fusion"]
+    effects = [float(row["relative effect"]) for row in shown]
+    assert effects == sorted(effects, reverse=True) and len(shown) == 4
+    for row in shown:
+        mark = "" if row["interpretation"] == "default" else f"[{row['interpretation']}]"
+        full, without = (
+            np.mean(
+                [
+                    np.mean(readings.store.arrays(r.run_id)["test"] <= 20)
+                    for r in cells[f"{side}{mark}"].final(readings.store)
+                ]
+            )
+            for side in ("full", "no-attention")
+        )
+        assert float(row["relative effect"]) == pytest.approx(full / without - 1)
+    (summary, _) = rows(folder, "interpretations-summary")
+    assert summary["holds in"] == f"{sum(effect >= 0.01 for effect in effects)} of 4"
+    assert summary["reversed"] == str(sum(effect <= -0.01 for effect in effects))
+
+
+def test_interpretations_stay_out_of_the_other_tables(readings: SimpleNamespace, undrawn: None, tmp_path: Path) -> None:
+    folder = report(readings, tmp_path)
+    for table in ("ablation-toy", "comparison-toy", "cost-toy"):
+        assert "edge_weights" not in (folder / "tables" / f"{table}.md").read_text()
+
+
+def test_an_unfinished_multiverse_says_what_is_missing(make: Make, undrawn: None, tmp_path: Path) -> None:
+    made = make(READINGS, keep=lambda run: run.settings.get("edge_weights") != "binary")
+    folder = report(made, tmp_path)
+    page = (folder / "README.md").read_text()
+    assert "1 without records on both sides" in page
+    missing = [row for row in rows(folder, "interpretations") if row["interpretation"] == "edge_weights=binary"]
+    assert all("no records of TMFUN (full)" in row["notes"] for row in missing) and len(missing) == 2
+    empty = make(READINGS, keep=lambda run: False)
+    assert "no records yet" in (write_report(empty.plan, empty.store, tmp_path / "empty")[0] / "README.md").read_text()
+
+
+def test_figures_of_all_three_are_drawn(
+    search: SimpleNamespace, controlled: SimpleNamespace, readings: SimpleNamespace, tmp_path: Path
+) -> None:
+    from ablations.controlled import survivals
+    from ablations.multiverse import multiverses
+    from reports import controls, multiverse, selection
+    from reports.numbers import gather
+    from reports.parts import Picture
+
+    sections = []
+    for made in (search, controlled, readings):
+        groups = gather(made.plan, made.store)
+        sections += [
+            selection.section(made.plan, groups),
+            controls.section(groups, survivals(made.plan, made.store)),
+            multiverse.section(multiverses(made.plan, made.store), groups),
+        ]
+    pictures = [item for section in sections if section for item in section.items if isinstance(item, Picture)]
+    assert len(pictures) == 1 + 1 + 2
+    for picture in pictures:
+        picture.figure.draw_without_rendering()
