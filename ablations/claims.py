@@ -2,11 +2,15 @@
 
 [no-such-thing]                        # the claim's name
 sentence = "This part helps."
-better = "full"                        # a model or a variant, as studies name them: also lattice[items-permuted]
+better = "full"                        # a model or a variant as studies name them, also lattice[items-permuted];
+                                       # with the settings or the grid that the study gives it
 worse = "no-such-part"
-metric = "recall@20"                   # on test, of the runs selected on validation
-smallest_effect = 0.01                 # relative; smaller ones do not matter
 source = "where the claim is made"
+metric = "recall@20"                   # on test, of the runs selected on validation
+datasets = ["baby"]                    # where the claim is made; without it, on all data sets of the study
+smallest_effect = 0.01                 # relative; smaller ones do not matter
+
+The last three may be left out. A family is corrected together, so its size decides the fewest seeds for a verdict.
 """
 
 import tomllib
@@ -31,6 +35,7 @@ class _ClaimTable:
     worse: str
     source: str
     metric: str = "recall@20"
+    datasets: tuple[str, ...] = ()
     smallest_effect: float = setting(0.01, above=0)
 
 
@@ -45,7 +50,12 @@ class Claim:
     worse: str
     source: str
     metric: str
+    datasets: tuple[str, ...]
     smallest_effect: float
+
+    def made_on(self, dataset: str) -> bool:
+        """Whether the claim is made on the data set of this name."""
+        return not self.datasets or dataset in self.datasets
 
 
 def read_claims(folder: Path = FOLDER) -> dict[str, Claim]:
@@ -67,7 +77,11 @@ def read_claims(folder: Path = FOLDER) -> dict[str, Claim]:
             metrics.parse(table.metric)
             for side in (table.better, table.worse):
                 _check_side(side, where)
+            if table.better == table.worse:
+                raise InputError(f"{where}: both sides are '{table.better}'")
             claims[name] = Claim(name=name, family=path.stem, **vars(table))
+    for family in {claim.family for claim in claims.values()} & set(claims):
+        raise InputError(f"{folder / family}.toml: a claim in {claims[family].family}.toml has the name of this file")
     return claims
 
 
@@ -80,9 +94,12 @@ def _check_side(side: str, where: str) -> None:
 
 
 def chosen(names: tuple[str, ...] | list[str], where: str = "") -> list[Claim]:
-    """The claims called `names`. Raises InputError for one that does not exist."""
+    """The claims that `names` stand for, each once: claims, or families as a whole. InputError for an unknown name."""
     known = read_claims()
+    families = {claim.family for claim in known.values()}
+    found: dict[str, Claim] = {}
     for name in names:
-        if name not in known:
-            raise unknown("claim", name, known, where)
-    return [known[name] for name in names]
+        if name not in known and name not in families:
+            raise unknown("claim", name, [*known, *families], where)
+        found |= {claim.name: claim for claim in known.values() if name in (claim.name, claim.family)}
+    return list(found.values())

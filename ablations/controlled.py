@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ablations.claims import Claim, chosen
-from ablations.outcomes import scores
+from ablations.outcomes import by_card, scores, shared
 from ablations.planning import Cell, Plan, reads_content
 from ablations.records import Store
 from ablations.studies import Entry
@@ -69,15 +69,11 @@ def survivals(plan: Plan, store: Store) -> list[Survival]:
     claims = chosen(plan.study.claims, str(plan.study.file))
     names = list(dict.fromkeys(cell.entry.control for cell in plan.cells if cell.entry.control))
     found = []
-    for card in dict.fromkeys(cell.card for cell in plan.cells):
-        cells = [cell for cell in plan.cells if cell.card == card]
-        for claim in claims:
-            family = sum(other.family == claim.family for other in claims)
-            for control in names:
-                survival = _survival(claim, cells, control, fewest_seeds(family), store)
-                if survival:
-                    found.append(survival)
-    return found
+    for here in by_card(plan, store):
+        for claim in here.made(claims):
+            fewest = fewest_seeds(len(here.family(claim, claims)))
+            found += [_survival(claim, list(here.cells.values()), control, fewest, store) for control in names]
+    return [survival for survival in found if survival]
 
 
 def counterpart(cell: Cell, cells: list[Cell], control: str) -> Cell | None:
@@ -94,15 +90,11 @@ def _survival(claim: Claim, cells: list[Cell], control: str, fewest: int, store:
     under = [other for cell in plain if (other := counterpart(cell, cells, control))]
     if len(under) < 2 or under == plain:
         return None
-    values = [scores(cell, store, claim.metric) for cell in (*plain, *under)]
-    fixed = [not cell.entry.seeded for cell in (*plain, *under)]  # one score, the same whatever the seed
-    common = [set(side) for side, same in zip(values, fixed, strict=True) if not same]
-    seeds = tuple(sorted(set.intersection(*common))) if common else (0,)
-    if not seeds or not all(values):
+    by_seed = shared([(cell, scores(cell, store, claim.metric)) for cell in (*plain, *under)])
+    seeds = tuple(by_seed[0])
+    if not seeds:
         return None
-    better, worse, better_under, worse_under = (
-        np.array([side[0] if same else side[seed] for seed in seeds]) for side, same in zip(values, fixed, strict=True)
-    )
+    better, worse, better_under, worse_under = (np.array(list(values.values())) for values in by_seed)
     runs = [cell.final(store) or [] for cell in (*plain, *under)]
     records = [store.read(run.run_id) for side in runs for run in side if run.run_id in store]
     return Survival(

@@ -8,13 +8,12 @@ of*. These words take the mean over seeds alone, as interpretations usually have
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ablations.claims import Claim, chosen
 from ablations.interpretations import DEFAULT, interpretations
-from ablations.outcomes import effect_of, scores
-from ablations.planning import Cell, Plan
+from ablations.outcomes import OnCard, by_card
+from ablations.planning import Plan
 from ablations.records import Store
 from ablations.variants import variants
 from ablations.verdicts import Effect
@@ -74,32 +73,25 @@ class Multiverse:
 
 def multiverses(plan: Plan, store: Store) -> list[Multiverse]:
     """Every claim of the study with a side that has interpretations, on every data set."""
-    found = []
-    for card in dict.fromkeys(cell.card for cell in plan.cells):
-        cells = {cell.entry.name: cell for cell in plan.cells if cell.card == card}
-        names = list(dict.fromkeys(c.entry.interpretation for c in cells.values() if c.entry.interpretation))
-        for claim in chosen(plan.study.claims, str(plan.study.file)):
-            multiverse = _multiverse(claim, card, cells, names, store)
-            if multiverse:
-                found.append(multiverse)
-    return found
+    claims = chosen(plan.study.claims, str(plan.study.file))
+    found = [_multiverse(claim, here) for here in by_card(plan, store) for claim in here.made(claims)]
+    return [multiverse for multiverse in found if multiverse]
 
 
-def _multiverse(
-    claim: Claim, card: Card, cells: dict[str, Cell], names: Sequence[str], store: Store
-) -> Multiverse | None:
+def _multiverse(claim: Claim, here: OnCard) -> Multiverse | None:
     sides = (claim.better, claim.worse)
-    own = {cell.entry.name.partition("[")[0] for cell in cells.values() if cell.entry.interpretation}
-    if not own & set(sides) or not set(sides) <= set(cells):
+    names = {name: cell.entry.interpretation for name, cell in here.cells.items() if cell.entry.interpretation}
+    own = {name.partition("[")[0] for name in names}
+    if not own & set(sides) or not set(sides) <= set(here.cells):
         return None
-    readings, left_out = [_reading(claim, DEFAULT, cells, store)], []
-    for name in names:
+    readings, left_out = [_reading(claim, DEFAULT, here)], []
+    for name in dict.fromkeys(names.values()):
         if any(_is_about(side, name) for side in sides):
             left_out.append(name)
             continue
         better, worse = (f"{side}[{name}]" if side in own else side for side in sides)
-        readings.append(_reading(dataclasses.replace(claim, better=better, worse=worse), name, cells, store))
-    return Multiverse(claim, card, tuple(readings), tuple(left_out))
+        readings.append(_reading(dataclasses.replace(claim, better=better, worse=worse), name, here))
+    return Multiverse(claim, here.card, tuple(readings), tuple(left_out))
 
 
 def _is_about(side: str, name: str) -> bool:
@@ -107,18 +99,10 @@ def _is_about(side: str, name: str) -> bool:
     return side in variants() and bool(set(variants()[side].changes) & set(interpretations()[name].changes))
 
 
-def _reading(claim: Claim, name: str, cells: dict[str, Cell], store: Store) -> Reading:
-    effect, seeds = effect_of(claim, cells, store)
-    if isinstance(effect, str):
-        return Reading(name, None, (), effect)
-    runs = [cells[side].final(store) or [] for side in (claim.better, claim.worse)]
-    records = [store.read(run.run_id) for side in runs for run in side if run.run_id in store]
-    proxies = tuple(sorted({each for record in records for each in record.result["proxies"]}))
-    better, worse = (scores(cells[side], store, claim.metric) for side in (claim.better, claim.worse))
-    single = tuple((_at(better, seed) - _at(worse, seed)) / effect.worse for seed in seeds if effect.worse)
-    return Reading(name, effect, seeds, "", claim.smallest_effect, single, proxies)
-
-
-def _at(values: dict[int, float], seed: int) -> float:
-    """The score of a seed; of a model that only counts, its one score."""
-    return values[seed] if seed in values else next(iter(values.values()))
+def _reading(claim: Claim, name: str, here: OnCard) -> Reading:
+    found = here.effect_of(claim)
+    if isinstance(found, str):
+        return Reading(name, None, (), found)
+    effect = found.effect
+    single = tuple((better - worse) / effect.worse for better, worse in found.scores if effect.worse)
+    return Reading(name, effect, found.seeds, "", claim.smallest_effect, single, here.proxies(claim))

@@ -16,7 +16,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,12 +89,12 @@ class Store:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: not a complete record ({error!r}); delete it to run it again") from error
 
-    def arrays(self, run_id: str) -> dict[str, NDArray]:
-        """Ranks (`validation`, `test`) and attention weights of a run."""
+    def arrays(self, run_id: str, *names: str) -> dict[str, NDArray]:
+        """Ranks (`validation`, `test`) and attention weights of a run, or those of `names`."""
         path = self._paths[run_id].with_suffix(".npz")
         try:
-            return _read_npz(path)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            return _read_npz(path, names)
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{path}: not a complete array file ({error}); delete the run's files to redo it"
             ) from error
@@ -126,7 +126,11 @@ class Store:
     def per_user(self, run_id: str, metric: str, split: str) -> NDArray[np.float64]:
         """A metric of a run per user with an item in `split`, users ascending: from ranks alone."""
         users = self.held_out(self.card(run_id)).users[split]
-        return metrics.per_user(metric, self.arrays(run_id)[split], users)
+        ranks = self.arrays(run_id, split)[split]
+        if len(ranks) != len(users):
+            path = self._paths[run_id].with_suffix(".npz")
+            raise InputError(f"{path}: {len(ranks)} {split} ranks, not {len(users)}; delete the run's files to redo it")
+        return metrics.per_user(metric, ranks, users)
 
     def metric(self, run_id: str, metric: str, split: str) -> float:
         """The mean of `per_user`."""
@@ -203,9 +207,10 @@ def _smallest(largest: int) -> type[np.unsignedinteger]:
     return np.uint16 if largest < 2**16 else np.uint32
 
 
-def _read_npz(path: Path) -> dict[str, NDArray]:
+def _read_npz(path: Path, names: Sequence[str] = ()) -> dict[str, NDArray]:
+    """The arrays called `names`, or all of them."""
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+        return {name: archive[name] for name in names or archive.files}
 
 
 def _npz(arrays: Mapping[str, NDArray]) -> bytes:

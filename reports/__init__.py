@@ -3,6 +3,7 @@ but for data sheets.
 
 report.py    what lies on disk: written whole, rewritten only when something changed
 page.py      the page: which tables and figures, in which order, and the prose between them
+calibration_page.py    the page of the calibration
 contents.py  the tables of a study, as data
 published.py ours against the numbers that others print (published.toml)
 models.py    docs/models.md, from the models' files

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from ablations.controlled import PERMUTED, Survival
-from ablations.outcomes import Finding
+from ablations.outcomes import Finding, pooled_over_datasets
 from ablations.specification import Specification
 from ablations.verdicts import fewest_seeds
 from reports.numbers import Change, OnDataset, Result, Spread, change, counted, metric_title, seed_count
@@ -96,6 +96,7 @@ def verdicts(findings: Sequence[Finding], groups: Sequence[OnDataset], survived:
                     found.verdict.word,
                     metric_title(claim.metric),
                     NONE if effect is None else Number(effect.relative, *effect.relative_interval()),
+                    NONE if effect is None else Number(effect.relative, *found.for_new_users()),
                     f"{effect.seeds if effect else 0} / {fewest_seeds(found.family)}",
                     NONE if effect is None else Number(found.verdict.p),
                     found.verdict.reason,
@@ -111,6 +112,7 @@ def verdicts(findings: Sequence[Finding], groups: Sequence[OnDataset], survived:
         Column("verdict"),
         Column("metric"),
         Column("relative effect", 1, interval=True, signed=True, percent=True),
+        Column("for new users too", 1, interval=True, signed=True, percent=True),
         Column("seeds / needed"),
         Column("p (Holm)", 3),
         Column("why", width=3.5),
@@ -124,6 +126,8 @@ def verdicts(findings: Sequence[Finding], groups: Sequence[OnDataset], survived:
         "Effect: better side minus worse side of the claim, paired over seeds, relative to the worse side's mean; in"
         " brackets the 95 % interval. p: exact sign-flip test after Holm's correction within the claim's family."
         " Needed: the fewest seeds with which that test can reach 5 %.",
+        "For new users too: the same effect with the crossed seeds x users interval, which asks whether it would hold"
+        " for other users like these; it has no part in the verdict, which concerns these users.",
         *(
             (
                 "Under permuted content: the same gain where every item has the content of another. What survives there"
@@ -134,6 +138,29 @@ def verdicts(findings: Sequence[Finding], groups: Sequence[OnDataset], survived:
         ),
     )
     return Table("verdicts", caption, columns, tuple(rows), below, (("protocol", protocols),))
+
+
+def over_datasets(findings: Sequence[Finding]) -> Table | None:
+    """The relative effect of each claim on average over data sets; None where no claim was tested on two."""
+    means = pooled_over_datasets(findings)
+    claims = dict.fromkeys(found.claim for found in findings if found.claim.name in means)
+    rows = []
+    for claim in claims:
+        mean = means[claim.name]
+        number = Number(mean.relative, mean.low, mean.high)
+        rows.append(Row((f"{claim.sentence} ({claim.name})", metric_title(claim.metric), str(mean.datasets), number)))
+    columns = (
+        Column("claim", width=7.0),
+        Column("metric"),
+        Column("data sets"),
+        Column("mean relative effect", 1, interval=True, signed=True, percent=True),
+    )
+    notes = (
+        "Only ratios are pooled: the mean of log(better / worse), each data set counting once, with the 95 % interval"
+        " of Student's t over data sets. No verdict follows from it.",
+    )
+    caption = "Claims tested on two data sets or more: the relative effect on average over them."
+    return Table("over-datasets", caption, columns, tuple(rows), notes) if rows else None
 
 
 def under_permuted_content(survival: Survival | None) -> str:

@@ -3,13 +3,14 @@
 import io
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -17,8 +18,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 COLUMNS = 3  # panels side by side
 SHARE = 2 / 3  # of the lowest kept value: where a training panel may begin
 WIDTH = 7.0  # inches: the text width of a page
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#767676"  # of Okabe and Ito: apart for every kind of colour vision
-OTHERS = ("#8A5A00", "#009E73", "#AA4499", "#555555", "#D55E00", "#117799", "#882255")  # of lines with a name beside
+# Of Okabe and Ito: apart for every kind of colour vision.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
+OTHERS = ("#8A5A00", GREEN, "#AA4499", "#555555", ORANGE, "#117799", "#882255")  # of lines with a name beside
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 8.5,
@@ -72,6 +74,17 @@ class Curves:
     seeds: tuple[Line, ...]
     mean: Line
     reference: Line | None = None
+
+
+@dataclass(frozen=True)
+class Rates:
+    """One panel of rates over x: lines of (x, rate, low, high) by name, a level and a band to compare with."""
+
+    title: str
+    x_label: str
+    lines: Mapping[str, Sequence[tuple[float, float, float, float]]]
+    level: float | None = None
+    band: tuple[float, float] | None = None
 
 
 @contextmanager
@@ -158,6 +171,32 @@ def training(panels: Sequence[Curves], title: str, y_label: str, note: str) -> F
     if below:
         grid[0].set_ylim(bottom=floor)  # shared: an early epoch near 0 would squeeze all that matters into a strip
     figure.supylabel(y_label, fontsize=8.5)
+    return figure
+
+
+@_styled
+def rates(panels: Sequence[Rates], title: str, note: str) -> Figure:
+    """Rates with their intervals, each panel on a scale of its own."""
+    figure, grid = _grid(len(panels), 2.6, title, note, sharex=False, sharey=False)
+    for panel, axes in zip(panels, grid, strict=True):
+        axes.set_title(_wrapped(panel.title, WIDTH / len(panels) - 0.5))
+        if panel.band:
+            axes.axhspan(*panel.band, color=GREY, alpha=0.18, linewidth=0)
+        if panel.level is not None:
+            axes.axhline(panel.level, color="black", linewidth=0.8, linestyle=":")
+        places = [x for line in panel.lines.values() for x, *_ in line]
+        step = 0.012 * (max(places) - min(places))  # aside, so that equal rates do not hide each other
+        for i, (name, line) in enumerate(panel.lines.items()):
+            x, y, low, high = (np.array(column) for column in zip(*line, strict=True))
+            aside = x + step * (i - (len(panel.lines) - 1) / 2)
+            look: dict[str, Any] = {"color": (BLUE, ORANGE, GREEN, GREY)[i % 4], "marker": "osD^"[i % 4]}
+            bars = np.maximum([y - low, high - y], 0)
+            axes.errorbar(aside, y, bars, label=name, linewidth=1, elinewidth=0.8, markersize=3.5, **look)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
+        axes.grid(color=GREY, alpha=0.2, linewidth=0.5)
+        axes.set_xlabel(panel.x_label)
+        axes.set_ylabel("%")
+        axes.legend(fontsize=6.5, frameon=False)
     return figure
 
 

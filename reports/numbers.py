@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from scipy import stats
 
-from ablations.outcomes import finished
+from ablations.outcomes import finished, shared
 from ablations.planning import Cell, Plan
 from ablations.records import Record, Store
 from ablations.specification import PROTOCOL, Specification
@@ -192,8 +192,8 @@ def slug(text: str) -> str:
 
 def change(variant: Result, full: Result, metric: str) -> Change | None:
     """What replacing the full model by the variant changes; None without a common seed."""
-    ours, theirs = variant.scores(metric), full.scores(metric)
-    seeds = tuple(sorted(set(ours) & set(theirs)))
+    ours, theirs = shared([(result.cell, result.scores(metric)) for result in (variant, full)])
+    seeds = tuple(ours)
     if not seeds:
         return None
     effect = paired_effect([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])

@@ -43,7 +43,8 @@ Every user's held-out test items are ranked among all items, the user's training
 candidates. Models are selected and stopped on validation alone. *NDCG@20* is the usual form (trec_eval's);
 *NDCG@20 (lattice)* is the form that the code of LATTICE and MICRO computes and papers of that line print, and is never
 the smaller one. Intervals are 95 % intervals of Student's t over seeds: they cover the randomness of training on this
-split, and say nothing about other users or other splits."""
+split, and say nothing about other users or other splits. Where a number is *for new users too*, its interval is over
+seeds and users, crossed."""
 
 
 def files(plan: Plan, store: Store) -> dict[str, bytes]:
@@ -51,13 +52,19 @@ def files(plan: Plan, store: Store) -> dict[str, bytes]:
     groups = gather(plan, store)
     found = findings(plan, store)
     sections = _sections(plan, store, groups, found)
-    written = {"README.md": _page(plan, groups, found, sections).encode()}
+    page = _page(plan, groups, found, sections)
+    return {"README.md": page.encode(), **item_files(sections, slug(plan.study.name))}
+
+
+def item_files(sections: Sequence[Section], label: str) -> dict[str, bytes]:
+    """The files of all tables and figures; `label` tells those of one page from another's in LaTeX."""
+    written: dict[str, bytes] = {}
     for item in (item for section in sections for item in (*section.items, *section.folded)):
         if isinstance(item, Picture):
             written |= {f"figures/{item.name}.{kind}": body for kind, body in figures.rendered(item.figure).items()}
         else:
             written[f"tables/{item.name}.md"] = markdown(item).encode()
-            written[f"tables/{item.name}.tex"] = latex(item, f"{slug(plan.study.name)}-{item.name}").encode()
+            written[f"tables/{item.name}.tex"] = latex(item, f"{label}-{item.name}").encode()
             written[f"tables/{item.name}.csv"] = to_csv(item).encode()
     return written
 
@@ -66,7 +73,9 @@ def _sections(plan: Plan, store: Store, groups: Sequence[OnDataset], found: Sequ
     sections = []
     survived = survivals(plan, store)
     if found:
-        sections.append(Section("Verdicts", _headlines(found, groups), (contents.verdicts(found, groups, survived),)))
+        over = contents.over_datasets(found)
+        tables = (contents.verdicts(found, groups, survived), *([over] if over else []))
+        sections.append(Section("Verdicts", _headlines(found, groups), tables))
     ablated = [group for group in groups if group.ablated]
     if ablated:
         prose = "Each variant is TMFUN with one part changed, everything else equal, seeds included."
@@ -102,14 +111,15 @@ def _page(plan: Plan, groups: Sequence[OnDataset], found: Sequence[Finding], sec
     reconstruction = RECONSTRUCTION.format(except_published=EXCEPT_PUBLISHED if theirs else "")
     parts = [f"# {plan.study.title}", reconstruction, *_warnings(plan, groups)]
     verdicts = [section for section in sections if section.heading == "Verdicts"]
-    parts += [_section(section) for section in verdicts]
+    parts += [section_text(section) for section in verdicts]
     parts += ["## How to read the numbers", PROTOCOL]
-    parts += [_section(section) for section in sections if section not in verdicts]
+    parts += [section_text(section) for section in sections if section not in verdicts]
     parts += [_redo(plan.study)]
     return "\n\n".join(parts) + "\n"
 
 
-def _section(section: Section) -> str:
+def section_text(section: Section) -> str:
+    """A section in Markdown."""
     parts = [f"## {section.heading}", *([section.prose] if section.prose else []), *map(_item, section.items)]
     for table in section.folded:
         parts += [f"<details><summary>{escape(table.caption)}</summary>", _item(table), "</details>"]

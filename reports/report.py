@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,14 +27,26 @@ def write_report(plan: Plan, store: Store, folder: Path) -> tuple[Path, bool]:
     from reports.page import files  # draws: slow to import, and not needed when nothing has changed
 
     written = files(plan, store)
+    _write_all(folder, written)
+    lines = [f"{_hash(content)}  {name}" for name, content in sorted(written.items())]
+    write(folder / INPUTS, "\n".join([inputs, *lines, ""]).encode())
+    return folder, True
+
+
+def write_calibration(calibrations: Path, folder: Path) -> None:
+    """Write the page of the calibrations that lie in one folder into another."""
+    from reports.calibration_page import files
+
+    _write_all(folder, files(calibrations))
+
+
+def _write_all(folder: Path, written: Mapping[str, bytes]) -> None:
+    """Write these files, and remove tables and figures of an earlier report."""
     for name, content in written.items():
         write(folder / name, content)
     for stale in (path for kind in FOLDERS for path in sorted((folder / kind).glob("*"))):
         if stale.relative_to(folder).as_posix() not in written:
             stale.unlink()
-    lines = [f"{_hash(content)}  {name}" for name, content in sorted(written.items())]
-    write(folder / INPUTS, "\n".join([inputs, *lines, ""]).encode())
-    return folder, True
 
 
 def _inputs(plan: Plan, store: Store) -> str:

@@ -14,7 +14,8 @@ SYMBOLS = ("†", "‡", "§", "¶", *"abcdefghijklmnopqrstuvwxyz")  # of notes 
 class Column:
     """A column of text (`digits` None) or of numbers.
 
-    With `interval`, numbers carry one: `x ± half`, or `x [low, high]` if signed. `percent` shows 0.01 as 1 %.
+    With `interval`, numbers carry one: `x ± half`, or `x [low, high]` if signed or `skewed`. `percent` shows 0.01 as
+    1 %.
     `width` is that of long text in LaTeX, in cm.
     """
 
@@ -24,6 +25,7 @@ class Column:
     signed: bool = False
     percent: bool = False
     width: float | None = None
+    skewed: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def _parts(column: Column, number: Number) -> list[str]:
     rest = unit
     if column.interval and not math.isnan(number.low):
         half = _digits(Column("", column.digits, percent=column.percent), (number.high - number.low) / 2)
-        rest = f"{unit} [{low}, {high}]" if column.signed else f" ± {half}{unit}"
+        rest = f"{unit} [{low}, {high}]" if column.signed or column.skewed else f" ± {half}{unit}"
     return ["", value, rest] if number.best else [value + rest]
 
 

@@ -14,7 +14,7 @@ from baselines import MODELS
 from tmfun.cli import main
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("plan", "run", "status", "report", "check", "data", "models", "doctor")
+COMMANDS = ("plan", "run", "status", "report", "check", "calibrate", "data", "models", "doctor")
 
 
 def tmfun(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -69,6 +69,10 @@ def test_a_study_from_plan_to_verdict(
     printed = capsys.readouterr().out
     assert "attention-fusion: INCONCLUSIVE on disk" in printed and "2 seeds" in printed
     assert f"again: tmfun check attention-fusion --study {study} --run" in printed
+    assert "for new users too: " in printed and "no verdict" in printed
+    (first, _), *_ = zip(finding["effect"]["better_by_seed"], finding["effect"]["worse_by_seed"], strict=True)
+    assert f"by seed, full / no-attention: 0: {first:.4f} / " in printed
+    assert "significant" not in printed, "two seeds"
 
 
 def test_check_strict_fails_on_a_contradicted_claim_only(
@@ -81,6 +85,62 @@ def test_check_strict_fails_on_a_contradicted_claim_only(
     monkeypatch.setattr(outcomes, "judge", lambda *_: Verdict("contradicted", "for the test", 0.001))
     assert main(["check", "--study", str(study_file)]) == 0
     assert main(["check", "--study", str(study_file), "--strict"]) == 1
+
+
+def test_check_run_trains_what_the_claims_that_are_asked_for_lack(
+    on_disk: Path, study_file: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "design-card", "--study", str(study_file), "--run"]) == 0
+    printed = capsys.readouterr().out
+    assert "popularity" not in printed and "4 runs done" in printed
+    assert "attention-fusion: INCONCLUSIVE on disk" in printed
+    store.refresh()
+    assert len(store) == 4
+
+
+def test_a_claim_on_two_data_sets_is_pooled_below_them(
+    on_disk: Path, study_file: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twin = on_disk.parent / "twin"
+    twin.mkdir()
+    for file in on_disk.iterdir():
+        (twin / file.name.replace("disk", "twin")).write_bytes(file.read_bytes())
+    np.save(twin / "text_feat.npy", np.load(twin / "text_feat.npy") * [1, 2, 3, 4])
+    study_file.write_text(study_file.read_text().replace('["disk"]', '["disk", "twin"]'))
+    assert main(["check", "--study", str(study_file), "--run"]) == 0
+    printed = capsys.readouterr().out
+    assert "attention-fusion over 2 data sets, relative effects only: " in printed
+    assert printed.index("on disk (") < printed.index("on twin (") < printed.index("over 2 data sets")
+    assert main(["check", "--study", str(study_file), "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["pooled_over_datasets"] == second["pooled_over_datasets"]
+    ratios = [f["effect"]["better"] / f["effect"]["worse"] for f in (first, second)]
+    assert first["pooled_over_datasets"]["relative"] == pytest.approx(np.sqrt(np.prod(ratios)) - 1)
+
+
+def test_calibrate_writes_what_it_found_and_the_page_of_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ablations import calibration, planted
+
+    monkeypatch.setattr("tmfun.cli.findings.PROJECT", tmp_path)
+    monkeypatch.setattr("reports.figures.rendered", lambda figure: {"png": b"", "pdf": b""})
+    assert main(["calibrate", "report"]) == 2
+    assert "first: tmfun calibrate statistics" in capsys.readouterr().err
+    few = calibration.calibrate
+    monkeypatch.setattr(calibration, "calibrate", lambda say: few(2, say))
+    assert main(["calibrate", "statistics"]) == 0
+    assert "null, 3 seeds" in capsys.readouterr().out
+    page = tmp_path / "reports" / "calibration" / "README.md"
+    assert "2 studies for each number of seeds" in page.read_text()
+    assert calibration.read(store.root / "calibration" / "statistics.json")["studies"] == 2
+    scores, words = [0.5, 0.6], ["inconclusive"] * 4
+    row = {"full": scores, "again": scores, "ids": scores, "null": words, "content": words}
+    monkeypatch.setattr(planted, "one", lambda signal, seed: {"signal": signal, "seed": seed, **row})
+    monkeypatch.setattr(planted.calibrate, "__defaults__", (1, planted.calibrate.__defaults__[1]))
+    assert main(["calibrate", "pipeline", "--jobs", "1"]) == 0
+    assert "[6/6]" in capsys.readouterr().out
+    assert "## The whole pipeline" in page.read_text() and "## The statistics" in page.read_text()
 
 
 def test_the_data_set_can_go_once_the_records_are_there(

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ablations import calibration
 from ablations.planning import plan_on_records
 from ablations.records import HELD_OUT, SCHEMA, Store, ranks_hash
 from ablations.studies import read_study
 from baselines import MODELS
-from reports.report import write_report
+from reports.report import write_calibration, write_report
 from tmfun import metrics
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +76,34 @@ def test_the_same_model_under_two_names_has_the_same_ranks() -> None:
 def test_every_json_file_has_the_current_schema() -> None:
     for path in STORE.root.glob("runs/*/*.json"):
         assert json.loads(path.read_text())["schema"] == SCHEMA
+
+
+@pytest.fixture(scope="module")
+def statistics() -> dict:
+    return calibration.read(STORE.root / "calibration" / "statistics.json")
+
+
+def test_the_statistics_are_calibrated(statistics: dict) -> None:
+    """The committed simulation is the one that the code describes, and shows what it must show."""
+    rows, studies = statistics["rows"], statistics["studies"]
+    assert statistics["seed"] == calibration.SEED and studies >= 2000
+    wanted = {(scenario, seeds) for scenario in calibration.SCENARIOS for seeds in calibration.SEEDS}
+    assert {(row["scenario"], row["seeds"]) for row in rows} == wanted
+    for row in rows:
+        if row["scenario"] == "null":
+            assert calibration.wilson(row["alone_supported"], studies)[0] <= 0.05
+            assert calibration.wilson(row["family_supported"], studies)[0] <= 0.05
+        if row["seeds"] >= 6:
+            assert 0.93 <= row["covered"] / studies <= 0.97
+
+
+def test_the_committed_calibration_page_is_what_the_calibrations_say(tmp_path: Path) -> None:
+    write_calibration(STORE.root / "calibration", tmp_path)
+    for path in sorted(tmp_path.rglob("*")):
+        committed = ROOT / "reports" / "calibration" / path.relative_to(tmp_path)
+        assert committed.exists(), "tmfun calibrate report, and commit what it writes"
+        if path.suffix in (".md", ".csv", ".tex"):
+            assert committed.read_text() == path.read_text(), "tmfun calibrate report, and commit what it writes"
 
 
 @pytest.mark.parametrize("study", COMMITTED)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from ablations.controlled import MEANING, Survival, survivals
+from ablations.outcomes import findings
 from ablations.planning import Plan, unfold
 from ablations.records import Store
 from ablations.studies import read_study
-from ablations.verdicts import paired_effect
+from ablations.verdicts import fewest_seeds, paired_effect
 from tmfun.dataset import Dataset
 
 STUDY = """
@@ -100,6 +101,16 @@ def test_few_seeds_say_nothing(tmp_path: Path, toy: Dataset, store: Store) -> No
     write(plan, store, toy, {"full": 70, "items-permuted": 70})
     each = found(plan, store)["attention-fusion", "items-permuted"]
     assert each.word == "too few seeds" and each.fewest == 6
+
+
+def test_a_claim_under_a_control_needs_as_many_seeds_as_its_verdict(tmp_path: Path, toy: Dataset, store: Store) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(STUDY.replace('"attention-fusion"', '"design-card"'))
+    plan = unfold(read_study(str(path)), [toy.card()])
+    write(plan, store, toy, {})
+    (verdict,) = findings(plan, store, ["attention-fusion"])
+    assert verdict.family == 1, "the study lacks the sides of the rest"
+    assert found(plan, store)["attention-fusion", "items-permuted"].fewest == fewest_seeds(verdict.family)
 
 
 def test_without_records_of_all_four_sides_there_is_nothing(plan: Plan, store: Store, toy: Dataset) -> None:

@@ -8,6 +8,7 @@ import pytest
 from ablations.claims import chosen, read_claims
 from ablations.studies import read_study, shipped
 from ablations.variants import FILE, variants
+from ablations.verdicts import fewest_seeds
 from baselines import MODELS, model_class
 from tmfun.errors import InputError
 from tmfun.settings import read_settings
@@ -183,6 +184,25 @@ def test_claims_read_with_their_family_and_defaults() -> None:
     assert all(claim.source and claim.sentence.endswith(".") for claim in claims.values())
 
 
+def test_tmfun_meets_every_competitor_in_one_family() -> None:
+    family = chosen(["outperforms"])
+    assert [claim.better for claim in family] == ["full"] * len(family)
+    assert {claim.worse for claim in family} == set(MODELS) - {"tmfun"} and len(family) == len(MODELS) - 1
+    assert fewest_seeds(len(family)) == 10 == len(read_study("paper").entries[0].seeds)
+
+
+def test_each_modality_meets_a_counterpart_without_contrast_too() -> None:
+    for claim in chosen(["modalities"]):
+        assert claim.better == "no-contrastive" and claim.worse.startswith("only-") and claim.datasets
+
+
+def test_a_family_is_all_its_claims_and_each_claim_counts_once() -> None:
+    card = chosen(["design-card"])
+    assert [claim.name for claim in card] == [c.name for c in read_claims().values() if c.family == "design-card"]
+    assert chosen(["contrastive-loss", "design-card"])[0].name == "contrastive-loss"
+    assert len(chosen(["contrastive-loss", "design-card", "contrastive-loss"])) == len(card)
+
+
 CLAIM = '[c]\nsentence = "s."\nbetter = "full"\nworse = "{worse}"\nsource = "x"\n{more}'
 
 
@@ -194,6 +214,9 @@ CLAIM = '[c]\nsentence = "s."\nbetter = "full"\nworse = "{worse}"\nsource = "x"\
         (CLAIM.format(worse="vbpr", more='metric = "recal@20"'), "unknown metric 'recal'"),
         (CLAIM.format(worse="vbpr", more="smallest_effect = 0"), "must be above 0"),
         (CLAIM.format(worse="vbpr", more='colour = "red"'), "unknown key 'colour'"),
+        (CLAIM.format(worse="full", more=""), "both sides are 'full'"),
+        (CLAIM.format(worse="vbpr", more='datasets = "baby"'), "datasets = 'baby' is not a list"),
+        (CLAIM.format(worse="vbpr", more="").replace("[c]", "[mine]"), "has the name of this file"),
         ("c = 3", "a table is needed"),
         ("[c]\nsentence = 's.'", "is missing"),
         ("[c", "not valid TOML"),

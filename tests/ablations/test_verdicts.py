@@ -5,11 +5,23 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import ttost_paired
 
-from ablations.verdicts import Effect, fewest_seeds, holm, judge, paired_effect, seeds_to_settle, sign_flip_p
+from ablations.verdicts import (
+    Effect,
+    crossed_interval,
+    fewest_seeds,
+    holm,
+    judge,
+    paired_effect,
+    pooled,
+    seeds_to_settle,
+    sign_flip_p,
+)
 
 values = st.lists(st.floats(-1, 1).map(lambda x: round(x, 4)), min_size=2, max_size=8)
 
@@ -34,6 +46,24 @@ def test_the_interval_is_students(d: list[float]) -> None:
         assert stats.ttest_1samp(d, 0).confidence_interval().low == pytest.approx(effect.low, abs=1e-9)
 
 
+@given(values, st.integers(0, 99))
+def test_the_interval_is_that_of_a_paired_t_test(d: list[float], draw: int) -> None:
+    worse = np.random.default_rng(draw).normal(0.5, 0.1, len(d))
+    if np.std(d) > 1e-6:
+        effect, theirs = paired_effect(worse + d, worse), stats.ttest_rel(worse + d, worse).confidence_interval(0.95)
+        assert (effect.low, effect.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+@given(st.lists(st.floats(-0.004, 0.004), min_size=6, max_size=10), st.floats(0.001, 0.05))
+def test_no_effect_is_two_one_sided_tests_at_half_the_usual_level(d: list[float], smallest: float) -> None:
+    worse = np.full(len(d), 0.1)
+    effect = paired_effect(worse + d, worse)
+    if effect.deviation > 1e-9:
+        margin = smallest * 0.1
+        p, _, _ = ttost_paired(worse + d, worse, -margin, margin)
+        assert abs(p - 0.025) < 1e-9 or (judge(effect, 1.0, 1, smallest).word == "no effect") == (p <= 0.025)
+
+
 def test_pairing_is_over_seeds() -> None:
     seeds = np.array([0.1, 0.2, 0.3, 0.4])
     effect = paired_effect(seeds + 0.01, seeds)
@@ -51,6 +81,12 @@ def test_fewest_seeds_is_the_smallest_n_with_enough_flips(family: int, seeds: in
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
+
+
+@settings(max_examples=10)  # multipletests takes its time
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=25))
+def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
 
 
 def effect_of(better: list[float], worse: list[float]) -> Effect:
@@ -94,6 +130,7 @@ def test_too_few_seeds_for_the_family_are_named_and_never_significant() -> None:
     verdict = judge(noisy(0.01, 0.0001, 7), 0.016, 4, 0.01)
     assert verdict.word == "inconclusive"
     assert verdict.reason == "7 of the 8 seeds that a family of 4 needs"
+    assert "significant" in judge(noisy(0.01, 0.0001, 8), 0.03, 4, 0.01).reason
 
 
 def test_the_correction_decides_not_the_raw_p() -> None:
@@ -110,6 +147,14 @@ def test_one_seed_has_no_interval_and_all_zero_metrics_no_relative_effect() -> N
     assert judge(zero, 1.0, 1, 0.01).word == "no effect"
 
 
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    for bad in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="finite"):
+            paired_effect([0.1, bad], [0.1, 0.1])
+        with pytest.raises(ValueError, match="finite"):
+            crossed_interval([[0.1, bad], [0.1, 0.1]])
+
+
 def test_different_numbers_of_seeds_are_refused() -> None:
     with pytest.raises(ValueError, match="paired scores"):
         paired_effect([0.1, 0.2], [0.1])
@@ -120,12 +165,85 @@ def test_the_seeds_that_settle_it_have_the_power_they_promise() -> None:
     needed = seeds_to_settle(effect, 0.0001, 6)
     assert needed is not None and needed > 8
     draw = np.random.default_rng(1)
-    found = [stats.ttest_1samp(draw.normal(0.002, 0.003, needed), 0).pvalue < 0.05 for _ in range(4000)]
+    found = stats.ttest_1samp(draw.normal(0.002, 0.003, (4000, needed)), 0, axis=1).pvalue < 0.05
     assert 0.77 < np.mean(found) < 0.9
-    fewer = [stats.ttest_1samp(draw.normal(0.002, 0.003, needed - 3), 0).pvalue < 0.05 for _ in range(4000)]
+    fewer = stats.ttest_1samp(draw.normal(0.002, 0.003, (4000, needed - 3)), 0, axis=1).pvalue < 0.05
     assert np.mean(fewer) < np.mean(found)
 
 
 def test_an_effect_that_no_number_of_seeds_settles_says_so() -> None:
     verdict = judge(noisy(0.001, 0.05, 8), 0.9, 1, 0.01)
     assert "more than 200 seeds" in verdict.reason
+
+
+# -- for new users, and over data sets --------------------------------------------------------------------------------
+
+
+def layout(draw: int, seeds: int, users: int, of_seeds: float, of_users: float, of_rest: float) -> np.ndarray:
+    """Differences with mean 0 and these standard deviations: (seeds, users)."""
+    rng = np.random.default_rng(draw)
+    parts = rng.normal(size=(seeds, 1)), rng.normal(size=(1, users)), rng.normal(size=(seeds, users))
+    return of_seeds * parts[0] + of_users * parts[1] + of_rest * parts[2]
+
+
+def test_the_crossed_interval_follows_from_the_mean_squares_of_an_analysis_of_variance() -> None:
+    import pandas as pd
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
+    seeds, users = 4, 9
+    d = layout(3, seeds, users, 0.8, 1.5, 1.0)
+    long = pd.DataFrame([(s, u, d[s, u]) for s in range(seeds) for u in range(users)], columns=["s", "u", "d"])
+    table = anova_lm(ols("d ~ C(s) + C(u)", long).fit())
+    squares = (table["sum_sq"] / table["df"]).to_numpy() * [1, 1, -1]
+    variance = squares.sum() / d.size
+    df = squares.sum() ** 2 / (squares**2 / table["df"]).sum()
+    assert variance > max(squares) / d.size, "no component is negative here"
+    assert crossed_interval(d) == pytest.approx(stats.t.interval(0.95, df, d.mean(), math.sqrt(variance)))
+
+
+def test_where_only_one_thing_varies_the_crossed_interval_is_students_over_it() -> None:
+    values = np.random.default_rng(0).normal(1, 1, 7)
+    students = stats.t.interval(0.95, 6, values.mean(), stats.sem(values))
+    assert crossed_interval(np.tile(values[:, None], 50)) == pytest.approx(students)
+    assert crossed_interval(np.tile(values, (5, 1))) == pytest.approx(students)
+
+
+@pytest.mark.parametrize("seeds", [3, 6, 10])
+def test_the_crossed_interval_covers_the_mean_of_a_design_with_known_components(seeds: int) -> None:
+    """95 % up to what 1,000 draws can tell, and not far above: it is no interval that covers everything."""
+    intervals = np.array([crossed_interval(layout(draw, seeds, 60, 0.1, 0.5, 1.0)) for draw in range(1000)])
+    covered = np.mean((intervals[:, 0] <= 0) & (intervals[:, 1] >= 0))
+    assert 0.93 <= covered <= 0.985
+    true_error = math.sqrt(0.1**2 / seeds + 0.5**2 / 60 + 1 / (60 * seeds))
+    assert np.median(np.ptp(intervals, axis=1)) < 6 * true_error
+
+
+def test_edges_of_the_crossed_interval() -> None:
+    assert all(map(math.isnan, crossed_interval([[0.1, 0.2, 0.3]]))), "one seed"
+    assert all(map(math.isnan, crossed_interval([[0.1], [0.2]]))), "one user"
+    assert crossed_interval(np.zeros((3, 4))) == (0, 0)
+    assert crossed_interval(np.full((3, 4), 0.25)) == (0.25, 0.25)
+    for shape in ((0, 4), (3,), (2, 2, 2)):
+        with pytest.raises(ValueError, match="seeds x users"):
+            crossed_interval(np.zeros(shape))
+
+
+def test_pooling_is_of_ratios_each_data_set_counting_once() -> None:
+    better, worse = [[0.12, 0.13], [0.6, 0.62, 0.64], [0.033]], [[0.1, 0.11], [0.5, 0.5, 0.5], [0.03]]
+    effects = [paired_effect(b, w) for b, w in zip(better, worse, strict=True)]
+    found = pooled(effects)
+    assert found is not None and found.datasets == 3
+    logs = [math.log(np.mean(b) / np.mean(w)) for b, w in zip(better, worse, strict=True)]
+    theirs = stats.ttest_1samp(logs, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((math.exp(theirs.low) - 1, math.exp(theirs.high) - 1))
+    assert found.relative == pytest.approx(stats.gmean(np.exp(logs)) - 1)
+    other_units = [effects[0], paired_effect(np.multiply(better[1], 100), np.multiply(worse[1], 100)), effects[2]]
+    assert vars(pooled(other_units)) == pytest.approx(vars(found))
+
+
+def test_what_has_no_ratio_is_not_pooled() -> None:
+    one, zero = paired_effect([0.2], [0.1]), paired_effect([0.2, 0.2], [0.0, 0.0])
+    assert pooled([one]) is None and pooled([one, zero]) is None and pooled([]) is None
+    found = pooled([one, zero, one])
+    assert found is not None and (found.datasets, found.relative) == (2, pytest.approx(1.0))

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ablations.verdicts import crossed_interval
 from reports.report import write_report
 from tmfun import PROJECT
 
@@ -166,6 +167,32 @@ def test_two_data_sets_and_two_contents_of_one_stay_apart(written: Callable[...,
     assert {row["data set"] for row in rows(folder, "verdicts")} == set(labels)
     drawn = (folder / "figures" / "ablation-effect.png").read_text()
     assert all(label in drawn for label in labels)
+
+
+def test_the_verdicts_say_beside_the_effect_what_holds_for_new_users_too(toy: SimpleNamespace, report: Path):
+    cells = {cell.entry.name: cell for cell in toy.plan.cells}
+    per_user = {
+        name: np.array([toy.store.per_user(run.run_id, "recall@20", "test") for run in cells[name].final(toy.store)])
+        for name in ("full", "no-attention")
+    }
+    row = next(row for row in rows(report, "verdicts") if "(attention-fusion)" in row["claim"])
+    low, high = crossed_interval(per_user["full"] - per_user["no-attention"]) / per_user["no-attention"].mean()
+    assert float(row["for new users too low"]) == pytest.approx(low)
+    assert float(row["for new users too high"]) == pytest.approx(high)
+    assert (
+        row["for new users too"] == row["relative effect"]
+        and row["relative effect low"] != row["for new users too low"]
+    )
+    assert not (report / "tables" / "over-datasets.md").exists()
+
+
+def test_a_claim_on_two_data_sets_has_a_mean_over_them(written: Callable[..., Path]):
+    folder = written(SMALL, data=[("toy", 0, "files"), ("toy-b", 2, "files")])
+    (row,) = rows(folder, "over-datasets")
+    ratios = [1 + float(row["relative effect"]) for row in rows(folder, "verdicts")]
+    assert row["data sets"] == "2"
+    assert float(row["mean relative effect"]) == pytest.approx(np.sqrt(np.prod(ratios)) - 1)
+    assert "tables/over-datasets.csv" in (folder / "README.md").read_text()
 
 
 def test_what_is_missing_is_said(written: Callable[..., Path]):
