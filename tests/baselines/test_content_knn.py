@@ -69,7 +69,10 @@ def test_unusable():
     card = toy(featured()).card()
     assert ContentKNN.unusable(card, Settings()) is None
     assert ContentKNN.unusable(card, Settings(modalities=("image",))) is None
-    assert ContentKNN.unusable(toy(supplied(features=False)).card(), Settings()) is None
+    narrow = toy(supplied(features=False)).card()
+    held = narrow.modalities[0].neighbours
+    assert ContentKNN.unusable(narrow, Settings(neighbours=held)) is None
+    assert f"holds {held} per item, not 10" in ContentKNN.unusable(narrow, Settings())
     assert ContentKNN.unusable(card, Settings(modalities=("audio",))) == "the data set has no modality 'audio'"
     assert ContentKNN.unusable(card, Settings(modalities=())) == "no modality is chosen"
     assert ContentKNN.unusable(toy().card(), Settings()) == "the data set has no modalities"

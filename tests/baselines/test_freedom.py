@@ -178,7 +178,8 @@ def test_shares_of_any_modalities(names, shares):
 
 def test_what_it_needs_and_reads():
     card = toy().card()
-    assert FREEDOM.unusable(card, Settings()) is None
+    assert FREEDOM.unusable(card, Settings(neighbours=2)) is None
+    assert "per item, not 10" in FREEDOM.unusable(card, Settings())
     assert FREEDOM.unusable(toy().with_modalities().card(), Settings()) == "the data set has no modalities"
     assert FREEDOM.reads(card, Settings()) == ["image", "audio"]
     both = toy().modality("text")

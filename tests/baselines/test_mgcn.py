@@ -158,6 +158,7 @@ def test_gradients_stay_finite_where_a_user_has_no_edges():
 
 
 def test_what_it_needs_and_reads():
-    assert MGCN.unusable(toy().card(), Settings()) is None
+    assert MGCN.unusable(toy().card(), Settings(neighbours=2)) is None
+    assert "per item, not 10" in MGCN.unusable(toy().card(), Settings())
     assert MGCN.unusable(toy().with_modalities().card(), Settings()) == "the data set has no modalities"
     assert MGCN.reads(toy().card(), Settings()) == ["image", "audio"]
