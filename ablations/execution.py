@@ -57,14 +57,14 @@ def execute(specification: Specification, store: Store, device: str = "cpu", qui
         },
         provenance={
             "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
-            "processor": _processor(),
+            "processor": processor(),
             "versions": {
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("torch", "numpy", "scipy")},
             },
             "seconds": _times(time.perf_counter() - started, fitted.seconds),
             "cpu_seconds": _times(time.process_time() - cpu_started, fitted.cpu_seconds),
-            "peak_memory_mb": round(_peak_memory(), 1),
+            "peak_memory_mb": round(peak_memory(), 1),
             "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if on_gpu else None,
         },
     )
@@ -119,7 +119,7 @@ def _heartbeat(specification: Specification, quiet: bool) -> Callable[[dict[str,
     return say
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's model name, as far as the system tells."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -129,7 +129,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
     """This process's largest resident size so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

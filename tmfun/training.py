@@ -121,7 +121,7 @@ def fit(
         losses: list[float] = []
         for epoch in range(1, training.max_epochs + 1):
             with watch("epoch"):
-                losses.append(_train_epoch(model, sampler, optimiser, training, epoch, device))
+                losses.append(train_epoch(model, sampler, optimiser, training, epoch, device))
             if epoch % training.evaluate_every and epoch < training.max_epochs:
                 continue
             with watch("evaluation"):
@@ -159,7 +159,7 @@ class _Watch:
         self.cpu_seconds[what].append(time.process_time() - cpu)
 
 
-def _train_epoch(
+def train_epoch(
     model: Recommender,
     sampler: "Sampler",
     optimiser: torch.optim.Optimizer,
