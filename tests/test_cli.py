@@ -13,7 +13,7 @@ from ablations.records import Store
 from tmfun.cli import main
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("all", "plan", "run", "status", "report", "check", "data", "doctor")
+COMMANDS = ("all", "plan", "run", "status", "report", "check", "data", "doctor", "bench")
 
 
 def tmfun(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

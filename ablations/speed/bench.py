@@ -71,9 +71,9 @@ def measure(kind: str, arguments: dict[str, Any]) -> Result:
 
 def speed(bench: Bench, say: Say, measure: Callable[[str, dict[str, Any]], Result] = measure) -> Result:
     """Models beside their plain references, sparse products, nearest items. InputError for an unknown name."""
-    cards = {name: formats.load(name).card() for name in bench.names()}
     for name in bench.models:
         model_class(name)
+    cards = {name: formats.load(name).card() for name in bench.names()}
     repeat = 1 if bench.quick else bench.repeat
     result: Result = {"bandwidth": measure("bandwidth", bench.common)["bytes_per_second"], "models": [], "products": []}
     for dataset, card in cards.items():
@@ -91,14 +91,23 @@ def speed(bench: Bench, say: Say, measure: Callable[[str, dict[str, Any]], Resul
                 say(f"{kind.title} on {dataset}{', plain' if obvious else ''}")
                 row[side] = measure("model", {"name": name, "obvious": obvious, **arguments})
             result["models"].append(row)
-    result["knn"] = []
-    small = min(5000, *(card.items for card in cards.values()))
-    searches = [(small, 64, False), (small, 64, True)] + ([] if bench.quick else [(*KNN, False)])
-    for items, width, obvious in searches:
-        say(f"nearest of {items:,} items, {width} wide{', plain' if obvious else ''}")
-        found = measure("knn", {"items": items, "width": width, "obvious": obvious, **bench.common})
-        result["knn"].append({**found, "items": items, "width": width, "plain": obvious})
+    result["knn"] = nearest(bench, min(5000, *(card.items for card in cards.values())), say, measure)
     return result
+
+
+def nearest(
+    bench: Bench, items: int, say: Say, measure: Callable[[str, dict[str, Any]], Result] = measure
+) -> list[Result]:
+    """The search for nearest items: `items` of them beside the plain way, and KNN on one core and on all."""
+    cores = os.cpu_count() or 1
+    small, large = (items, 64), [] if bench.quick else [(*KNN, bench.threads, False), (*KNN, cores, False)]
+    rows = []
+    for size, width, threads, obvious in [(*small, bench.threads, False), (*small, bench.threads, True), *large]:
+        say(f"nearest of {size:,} items, {width} wide{', plain' if obvious else ''}")
+        what = {"items": size, "width": width, "threads": threads}
+        found = measure("knn", {**what, "obvious": obvious, "device": bench.device})
+        rows.append({**found, **what, "plain": obvious})
+    return rows
 
 
 def scale(bench: Bench, say: Say, measure: Callable[[str, dict[str, Any]], Result] = measure) -> Result:

@@ -31,7 +31,7 @@ def models(result: Result) -> str:
         name = f"{row['title']}, {row['dataset'].partition('[')[0]}"
         reason = row.get("skipped") or row["fast"].get("failure")
         if reason:
-            rows.append([name, reason, *["–"] * 8])
+            rows.append([name, reason, *["–"] * 9])
             continue
         fast, slow = row["fast"], row["plain"]
         floor = _floor(fast, result["bandwidth"])
@@ -107,13 +107,13 @@ def knn(result: Result) -> str:
     """The search for neighbours."""
     rows = []
     for row in result["knn"]:
-        what = f"{row['items']:,} x {row['width']}{', plain' if row['plain'] else ''}"
+        what = [f"{row['items']:,} x {row['width']}{', plain' if row['plain'] else ''}", str(row["threads"])]
         if "failure" in row:
-            rows.append([what, row["failure"], "–", "–"])
+            rows.append([*what, row["failure"], "–", "–"])
         else:
             times = row["seconds"]
-            rows.append([what, f"{times['cpu']:.2f}", f"{times['clock']:.2f}", f"{row['peak_memory_mb']:.0f}"])
-    return table(["10 nearest of", "processor, s", "clock, s", "MiB"], rows)
+            rows.append([*what, f"{times['cpu']:.2f}", f"{times['clock']:.2f}", f"{row['peak_memory_mb']:.0f}"])
+    return table(["10 nearest of", "threads", "processor, s", "clock, s", "MiB"], rows)
 
 
 def scale(result: Result) -> str:
@@ -178,15 +178,23 @@ def _knn(part: str) -> Reads:
         rows = [r for r in result.get("knn", []) if (r["items"], r["width"]) == KNN and "failure" not in r]
         if not rows:
             return None
-        return rows[0]["peak_memory_mb"] / 953.7 if part == "memory" else rows[0]["seconds"]["clock"]
+        most = max(rows, key=lambda row: row["threads"])
+        if part == "memory":
+            return _gb(most)
+        # By the clock, on cores that are busy elsewhere, it would be the others' time.
+        return most["seconds"]["clock"] if result["machine"]["gpu"] else most["seconds"]["cpu"] / most["threads"]
 
     return read
+
+
+def _gb(row: Result) -> float:
+    return row["peak_memory_mb"] * 2**20 / GB
 
 
 def _scale(dataset: str) -> Reads:
     def read(result: Result) -> float | None:
         rows = [r for r in result.get("scale", {}).get("rows", []) if r["dataset"] == dataset and "failure" not in r]
-        return rows[0]["peak_memory_mb"] / 953.7 if rows else None
+        return _gb(rows[0]) if rows else None
 
     return read
 
@@ -206,7 +214,7 @@ AIMS: list[tuple[str, float, str, Reads]] = [
     ("MICRO, epoch over LightGCN's", 2.5, "", _over(_epoch("micro"), _epoch("lightgcn"))),
     ("LATTICE, epoch over LightGCN's, the rebuild apart", 2.5, "", _over(_epoch("lattice"), _epoch("lightgcn"))),
     ("LightGCN, one validation pass", 0.8, "s", _evaluation),
-    (f"nearest items, {KNN[0]:,} x {KNN[1]}, by the clock", 30, "s", _knn("seconds")),
+    (f"nearest items, {KNN[0]:,} x {KNN[1]}, on all cores", 30, "s", _knn("seconds")),
     ("their memory", 1.5, "GB", _knn("memory")),
     (f"TMFUN on {ELECTRONICS}, memory", 8, "GB", _scale(ELECTRONICS)),
     (f"TMFUN on {MILLION}, memory", 16, "GB", _scale(MILLION)),
