@@ -23,16 +23,4 @@ if [ $# -gt 1 ]; then
 fi
 
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
-tmfun() { .venv/bin/python -m tmfun "$@"; }
-
-echo "== 1. Plan and run: one record per run in results/"
-code=0
-tmfun run "$study" || code=$?
-if [ $code -gt 1 ]; then exit $code; fi # bad input, or interrupted; a failed run (1) is still reported below
-
-echo "== 2. Report: tables and figures from the records"
-tmfun report "$study"
-
-echo "== 3. Check: a verdict on each claim"
-tmfun check --study "$study"
-exit $code
+exec .venv/bin/python -m tmfun all "$study"

@@ -120,7 +120,7 @@ class _Clock:
         gpu_memory = round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1) if self.on_gpu else None
         return {
             "device": torch.cuda.get_device_name(self.device) if self.on_gpu else "cpu",
-            "processor": _processor(),
+            "processor": processor(),
             "versions": {
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("torch", "numpy", "scipy")},
@@ -128,7 +128,7 @@ class _Clock:
             "stacked": stacked,
             "seconds": {"total": round((time.perf_counter() - self.started) / stacked, 3)},
             "cpu_seconds": {"total": round((time.process_time() - self.cpu_started) / stacked, 3)},
-            "peak_memory_mb": round(_peak_memory(), 1),
+            "peak_memory_mb": round(peak_memory(), 1),
             "peak_gpu_memory_mb": gpu_memory,
         }
 
@@ -185,7 +185,7 @@ def _heartbeat(specification: Specification, quiet: bool) -> Callable[[dict[str,
     return say
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's model name, as far as the system tells."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -195,7 +195,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
     """This process's largest resident size so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

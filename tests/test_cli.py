@@ -14,7 +14,19 @@ from baselines import MODELS
 from tmfun.cli import main
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("plan", "run", "status", "report", "check", "calibrate", "data", "models", "doctor")
+COMMANDS = (
+    "all",
+    "plan",
+    "run",
+    "status",
+    "report",
+    "check",
+    "calibrate",
+    "data",
+    "models",
+    "doctor",
+    "bench",
+)
 
 
 def tmfun(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -73,6 +85,29 @@ def test_a_study_from_plan_to_verdict(
     (first, _), *_ = zip(finding["effect"]["better_by_seed"], finding["effect"]["worse_by_seed"], strict=True)
     assert f"by seed, full / no-attention: 0: {first:.4f} / " in printed
     assert "significant" not in printed, "two seeds"
+
+
+def test_all_runs_reports_and_checks_in_one_process(
+    on_disk: Path,
+    study_file: Path,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tmfun.cli.findings.PROJECT", tmp_path)
+    assert main(["all", str(study_file), "--jobs", "1", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    steps = ("5 to run", "[5/5]", "== 2. Report", "reports/study/README.md", "== 3. Check", "attention-fusion: ")
+    places = [printed.index(step) for step in steps]
+    assert places == sorted(places)
+    assert main(["all", str(study_file)]) == 0
+    printed = capsys.readouterr().out
+    assert "5 runs have records, 0 to run" in printed and "README.md  (unchanged)" in printed
+
+    study_file.write_text(study_file.read_text().replace("claims =", "clams ="))
+    assert main(["all", str(study_file)]) == 2
+    assert "== 2." not in capsys.readouterr().out, "bad input ends it"
 
 
 def test_check_strict_fails_on_a_contradicted_claim_only(

@@ -17,6 +17,7 @@ from tmfun.recommender import Recommender
 from tmfun.streams import numpy_stream
 
 CELLS = 2**20  # scores held at a time
+CACHED = 2**18  # of them compared at a time: what stays in a core's cache
 
 
 class NotFiniteError(Exception):
@@ -56,12 +57,10 @@ class Ranking:
         finite = scores.sum(dim=1).isfinite()  # a NaN or an infinity anywhere in a row shows in its sum
         scores[seen_rows, seen] = -torch.inf
         own = scores[rows, targets].unsqueeze(1)  # (entries, 1)
-        of_entry = scores if len(rows) == len(scores) else scores[rows]
-        above = (of_entry > own).sum(dim=1, dtype=torch.int32)
-        level = (of_entry >= own).sum(dim=1, dtype=torch.int32) - above
+        above, level = _above_and_level(scores, rows, own)
         tied = (level > 1).nonzero().squeeze(1)
         for some in tied.split(256):
-            equal = of_entry[some][:, self.order] == own[some]  # columns in tie order
+            equal = scores[rows[some]][:, self.order] == own[some]  # columns in tie order
             before = torch.arange(equal.shape[1], device=equal.device) < self._place(targets[some]).unsqueeze(1)
             above[some] += (equal & before).sum(dim=1, dtype=torch.int32)
         return torch.where(finite[rows], above + 1, 0)
@@ -70,6 +69,22 @@ class Ranking:
         if not hasattr(self, "place"):
             self.place = torch.argsort(self.order)
         return self.place[items]
+
+
+def _above_and_level(scores: Tensor, rows: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """How many scores of its row lie above each entry's own (entries, 1), and how many level with it: (entries,) each.
+
+    Copies of the scores are overwritten by the comparisons, as numbers: to sum truth values, torch would convert them
+    first, which takes longer than all the rest. Sums of ones are exact in float32 below 2^24 items.
+    """
+    assert scores.shape[1] < 2**24
+    size = max(1, CACHED // scores.shape[1]) if scores.device.type == "cpu" else len(rows)
+    above, not_below = [], []
+    for some, limit in zip(rows.split(size), own.split(size), strict=True):
+        above.append(scores.index_select(0, some).gt_(limit).sum(dim=1))
+        not_below.append(scores.index_select(0, some).ge_(limit).sum(dim=1))
+    higher, level = torch.cat(above).int(), torch.cat(not_below).int()
+    return higher, level - higher
 
 
 def _chunks(

@@ -123,7 +123,7 @@ def fit(
         optimiser = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
         for epoch in range(1, training.max_epochs + 1):
             with watch("epoch"):
-                loss = _train_epoch(model, sampler, optimiser, training, epoch, device)
+                loss = train_epoch(model, sampler, optimiser, training, epoch, device)
             if not training.evaluates(epoch):
                 course.losses.append(loss)
                 continue
@@ -193,7 +193,7 @@ class Watch:
             watch.cpu_seconds[what].append(cpu / len(watches))
 
 
-def _train_epoch(
+def train_epoch(
     model: Recommender,
     sampler: "Sampler",
     optimiser: torch.optim.Optimizer,

@@ -17,18 +17,22 @@ if TYPE_CHECKING:
 
 def declare(commands: Commands) -> None:
     """Declare this file's commands."""
-    report = command(commands, "report", _report, "regenerate reports/ from the records, nothing else", "report baby")
-    report.add_argument("study", metavar="STUDY", nargs="?", help=f"{STUDY} (default: all shipped ones with records)")
-    check = command(commands, "check", _check, "print the verdict on claims", "check attention-fusion --study baby")
-    check.add_argument(
+    reporting = command(commands, "report", report, "regenerate reports/ from the records, nothing else", "report baby")
+    reporting.add_argument(
+        "study", metavar="STUDY", nargs="?", help=f"{STUDY} (default: all shipped ones with records)"
+    )
+    checking = command(commands, "check", check, "print the verdict on claims", "check attention-fusion --study baby")
+    checking.add_argument(
         "claims", metavar="CLAIM", nargs="*", help="claims or families by name (default: all of a study)"
     )
-    check.add_argument("--study", help="the study that supplies the runs (default: every shipped study with records)")
-    check.add_argument(
+    checking.add_argument(
+        "--study", help="the study that supplies the runs (default: every shipped study with records)"
+    )
+    checking.add_argument(
         "--run", action="store_true", dest="train", help="train what these claims lack first (needs --study)"
     )
-    check.add_argument("--strict", action="store_true", help="exit with 1 if a claim is contradicted")
-    prints_json(check)
+    checking.add_argument("--strict", action="store_true", help="exit with 1 if a claim is contradicted")
+    prints_json(checking)
     text = "measure how often verdicts are wrong, where the truth is known"
     calibrate = command(commands, "calibrate", _calibrate, text, "calibrate pipeline --jobs 2")
     calibrate.add_argument(
@@ -68,7 +72,8 @@ def _recorded_plans(study: str | None, store: "Store") -> list["Plan"]:
     return plans
 
 
-def _report(options: argparse.Namespace) -> int:
+def report(options: argparse.Namespace) -> int:
+    """Write the reports that are not there yet."""
     from ablations.records import Store
     from reports.report import write_report
 
@@ -79,7 +84,8 @@ def _report(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _check(options: argparse.Namespace) -> int:
+def check(options: argparse.Namespace) -> int:
+    """Print a verdict on each claim."""
     from ablations.claims import chosen
     from ablations.outcomes import findings, pooled_over_datasets
     from ablations.records import Store

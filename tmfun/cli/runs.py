@@ -20,14 +20,18 @@ def declare(commands: Commands) -> None:
     plan = command(commands, "plan", _plan, "show what a study would run and cost", "plan paper")
     plan.add_argument("study", metavar="STUDY", help=STUDY)
     prints_json(plan)
-    run = command(commands, "run", _run, "run what a study lacks", "run quick --jobs 2")
-    run.add_argument("study", metavar="STUDY", help=STUDY)
-    run.add_argument("--jobs", type=positive, help="runs side by side (default: one per core, or one per GPU)")
-    run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:0, ... (default: auto)")
-    run.add_argument("--stack", type=positive, default=1, help="seeds to train as one wider problem, for GPUs (1)")
+    takes_places(command(commands, "run", run, "run what a study lacks", "run quick --jobs 2"))
     status = command(commands, "status", _status, "show where a study stands", "status quick")
     status.add_argument("study", metavar="STUDY", help=STUDY)
     prints_json(status)
+
+
+def takes_places(parser: argparse.ArgumentParser) -> None:
+    """Let the command run a study, and the user say where."""
+    parser.add_argument("study", metavar="STUDY", help=STUDY)
+    parser.add_argument("--jobs", type=positive, help="runs side by side (default: one per core, or one per GPU)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:0, ... (default: auto)")
+    parser.add_argument("--stack", type=positive, default=1, help="seeds to train as one wider problem, for GPUs (1)")
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -45,7 +49,8 @@ def _plan(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Print the plan of a study, and run what has no record."""
     from ablations.planning import plan_on_data
     from ablations.records import Store
     from ablations.scheduling import slots

@@ -50,8 +50,8 @@ def places() -> list[Path]:
 
 
 def available() -> list[Found]:
-    """Every data set that can be loaded here, synthetic ones first; of equal names the first place wins."""
-    found = {name: Found(name, None, "synthetic") for name in synthetic.PRESETS}
+    """Every data set that can be loaded here in seconds, synthetic ones first; of equal names the first place wins."""
+    found = {name: Found(name, None, "synthetic") for name in synthetic.PRESETS if not synthetic.is_large(name)}
     for place in places():
         if place.is_dir():
             for folder in sorted(place.iterdir()):

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ OTHER_VALUES = {
     "interactions": "12",
     "activity": "0.5",
     "popularity": "0.8",
+    "meets": "8",
     "strength": "2.5",
     "signal": "0.6",
     "shared": "0.6",
@@ -31,6 +33,7 @@ OTHER_VALUES = {
     "noise": "0.2",
     "modalities": "image+audio",
     "widths": "16+9",
+    "neighbours": "4",
     "seed": "1",
 }
 
@@ -79,7 +82,12 @@ def lift(name: str, rows: NDArray[np.bool_] | None = None, k: int = 5) -> float:
     return float(together[near].sum() / expected[near].sum() / (together[other].sum() / expected[other].sum()))
 
 
-@pytest.mark.parametrize("name", synthetic.PRESETS)
+SMALL = [name for name in synthetic.PRESETS if not synthetic.is_large(name)]
+LARGE = sorted(set(synthetic.PRESETS) - set(SMALL))
+AMONG_MET = "synthetic-small[meets=8,neighbours=6]"
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_presets_are_complete_data_sets_under_the_lattice_rule(name: str):
     dataset = formats.load(name)
     settings = synthetic.PRESETS[name]
@@ -93,6 +101,61 @@ def test_presets_are_complete_data_sets_under_the_lattice_rule(name: str):
     assert counts.min() >= 5
     assert counts.max() <= dataset.items // 4
     assert counts.mean() == pytest.approx(settings.interactions, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("synthetic", "fd5d1b3f2662"),
+        ("synthetic-small", "127281947c59"),
+        ("synthetic-tiny", "d13872c19d81"),
+        ("synthetic-null", "01dcb09853ad"),
+    ],
+)
+def test_the_content_of_a_preset_stays_as_it_was(name: str, head: str):
+    """Else its records would no longer count."""
+    assert synthetic.generate(name).content_hash.startswith(head)
+
+
+def test_large_presets_are_not_made_just_to_be_listed():
+    assert LARGE == ["synthetic-electronics", "synthetic-million"]
+    listed = {found.name for found in formats.available()}
+    assert listed >= set(SMALL) and not listed & set(LARGE)
+    assert all(formats.find(name) for name in LARGE)
+
+
+def test_users_who_choose_among_the_items_they_meet_choose_by_taste_and_what_is_popular():
+    dataset = formats.load(AMONG_MET)
+    pairs = all_pairs(dataset)
+    counts = np.bincount(pairs[:, 0], minlength=600)
+    assert dataset.split == "lattice" and counts.min() >= 5
+    knowing_all = np.bincount(all_pairs(synthetic.generate("synthetic-small"))[:, 0], minlength=600)
+    assert np.array_equal(counts, knowing_all), "as active as users who know all items"
+    steep, flat = (f"synthetic-small[meets=8,popularity={value}]" for value in ("1.5", "0.0"))
+    degrees = [np.bincount(all_pairs(synthetic.generate(name))[:, 1], minlength=600) for name in (steep, flat)]
+    assert degrees[0].max() > 3 * degrees[1].max()
+    shown_well = "synthetic-small[meets=8,reliability=1]"
+    assert lift(shown_well) > 2 and lift("synthetic-small[meets=8,reliability=1,signal=0]") < 1.2
+
+
+def test_memory_grows_with_interactions_and_not_with_users_times_items():
+    tracemalloc.start()
+    dataset = synthetic.generate("synthetic[users=20000,items=20000,meets=8,interactions=6,activity=0.5,widths=4+4]")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(all_pairs(dataset)) > 100_000
+    assert peak < dataset.users * dataset.items / 2, "half a byte for each pair"
+
+
+def test_neighbours_that_come_along_show_content_of_the_items_cluster():
+    dataset = formats.load(AMONG_MET)
+    for modality in dataset.modalities:
+        assert modality.neighbours is not None and modality.cosine is not None
+        exact = np.take_along_axis(cosines(dataset, modality.name), modality.neighbours.astype(np.int64), axis=1)
+        assert modality.cosine == pytest.approx(exact, abs=1e-3)
+        assert np.array_equal(modality.neighbours[:, 0], np.arange(600)) and (np.diff(modality.cosine) <= 0).all()
+        assert all(len(set(row)) == 6 for row in modality.neighbours.tolist()), "nobody twice"
+        assert np.median(modality.cosine[:, 1:]) > 0.8 > 0.3 > np.median(cosines(dataset, modality.name))
 
 
 def test_the_same_name_gives_the_same_content_and_another_seed_another():
@@ -219,6 +282,8 @@ def test_features_are_rounded_far_above_the_last_bits():
         ("synthetic[users=12.5]", "users = 12.5 is not a whole number"),
         ("synthetic[users=5]", "users = 5 must be at least 10"),
         ("synthetic[interactions=5]", "interactions = 5 must be above 5"),
+        ("synthetic[users=2000,items=1501]", "more than 3,000,000 users x items need meets=8"),
+        ("synthetic[neighbours=90,items=80]", "there are more neighbours than items"),
         ("synthetic[seed=-1]", "seed = -1 must be at least 0"),
         ("synthetic[seed=1e3]", "seed = '1e3' is not a whole number"),
         ("synthetic[seed=1,seed=2]", "seed is given twice"),
