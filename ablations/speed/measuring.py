@@ -32,7 +32,7 @@ from tmfun.streams import numpy_stream
 from tmfun.training import Sampler, Training, be_deterministic, train_epoch
 
 Times = dict[str, float]  # "clock", "cpu": seconds
-WARM_UP, PROFILED = 3, 10  # steps
+WARM_UP, PROFILED, SCALED = 2, 10, 5  # steps
 TRIAD = 2**25  # numbers in each of three arrays: far more than any cache holds
 
 
@@ -124,7 +124,7 @@ def steps(name: str, dataset: str, device: str, threads: int, repeat: int) -> di
     sampler = Sampler(data, training, 0)
     batches: list[Batch] = []
     sampling = timed(lambda: batches.extend(sampler.epoch(device)))
-    some = _Drawn(list(itertools.islice(itertools.cycle(batches), PROFILED)))
+    some = _Drawn(list(itertools.islice(itertools.cycle(batches), SCALED)))
     train_epoch(made, _Drawn(some.batches[:WARM_UP]), optimiser, training, 1, device)
     many = timed(lambda: train_epoch(made, some, optimiser, training, 1, device), repeat)
     card = data.card()
