@@ -17,6 +17,7 @@ from tmfun.dataset import Dataset, Modality
 from tmfun.errors import InputError
 
 CHUNK = 1024  # rows of a similarity matrix held at a time
+CELLS = 2**26  # numbers of it, whatever the rows
 
 
 class Graph(nn.Module):
@@ -141,18 +142,21 @@ def normalised(matrix: sp.sparray) -> sp.csr_array:
     return sp.csr_array(sp.diags_array(scale) @ matrix @ sp.diags_array(scale))
 
 
+@torch.no_grad()
 def nearest(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k items with the largest cosine to each item, itself counted, nearest first: ids and cosines, (items, k).
 
-    Exact; holds CHUNK x items numbers at a time. A zero row has cosine 0 to every item.
+    Exact; holds CHUNK x items numbers at a time, and CELLS at most. A zero row has cosine 0 to every item.
     """
     unit = F.normalize(features, dim=1)
-    ids, cosines = [], []
-    for rows in unit.split(CHUNK):
-        top = torch.topk(rows @ unit.T, k, dim=1)
-        ids.append(top.indices)
-        cosines.append(top.values)
-    return torch.cat(ids), torch.cat(cosines)
+    items = len(unit)
+    ids = torch.empty((items, k), dtype=torch.int64, device=unit.device)
+    cosines = unit.new_empty((items, k))
+    # One buffer for all chunks: between blocks of that size, small results would keep the heap from closing.
+    buffer = unit.new_empty((min(CHUNK, max(1, CELLS // items), items), items))
+    for rows, *found in zip(*(x.split(len(buffer)) for x in (unit, cosines, ids)), strict=True):
+        torch.topk(torch.mm(rows, unit.T, out=buffer[: len(rows)]), k, dim=1, out=found)
+    return ids, cosines
 
 
 def knn_matrix(

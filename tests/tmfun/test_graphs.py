@@ -143,13 +143,13 @@ def test_nearest_finds_the_largest_cosines_in_order(features: NDArray[np.float32
     assert (values[4] == 0).all()
 
 
-@pytest.mark.parametrize("rows", [1, 7, 25])
+@pytest.mark.parametrize(("limit", "most"), [("CHUNK", 1), ("CHUNK", 7), ("CHUNK", 25), ("CELLS", 1), ("CELLS", 90)])
 def test_chunks_do_not_change_the_nearest(
-    features: NDArray[np.float32], rows: int, monkeypatch: pytest.MonkeyPatch
+    features: NDArray[np.float32], limit: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distinct = torch.from_numpy(np.delete(features, 4, axis=0))
     ids, values = nearest(distinct, 6)
-    monkeypatch.setattr(graphs, "CHUNK", rows)
+    monkeypatch.setattr(graphs, limit, most)
     chunked_ids, chunked_values = nearest(distinct, 6)
     assert torch.equal(chunked_ids, ids)
     torch.testing.assert_close(chunked_values, values, atol=1e-6, rtol=0)

@@ -177,3 +177,8 @@ def test_the_command_prints_tables_json_and_one_sentence_on_mistakes(
     assert "unknown model 'tmfum' (did you mean 'tmfun'?)" in capsys.readouterr().err
     assert main(["bench", "--data", "nowhere", "--device", "cpu"]) == 2
     assert "no data set 'nowhere'" in capsys.readouterr().err
+
+
+def test_what_the_first_step_of_an_epoch_takes_beyond_the_others() -> None:
+    assert measuring._first(one=5.0, many=5.0 + 9 * 2.0, steps=10) == pytest.approx(3.0)
+    assert measuring._first(one=1.0, many=10.0, steps=10) == 0 == measuring._first(4.0, 4.0, 1)
