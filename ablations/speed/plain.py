@@ -14,6 +14,7 @@ Each computes what its fast counterpart computes, to float tolerance, which a te
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest import mock
 from weakref import WeakKeyDictionary
@@ -67,10 +68,10 @@ def layer_mean(x: Tensor, graph: Graph, layers: int) -> Tensor:
     return torch.stack(found).mean(dim=0)
 
 
-def contrast(a: Tensor, b: Tensor) -> Tensor:
+def contrast(a: Tensor, b: Tensor, weights: None = None) -> tuple[Tensor]:
     """`tmfun.recommender.info_nce` of views that are normalised, one of them divided by the temperature."""
     similar, own = a @ b.T, torch.arange(len(a), device=a.device)
-    return (F.cross_entropy(similar, own) + F.cross_entropy(similar.T, own)) / 2
+    return ((F.cross_entropy(similar, own) + F.cross_entropy(similar.T, own)) / 2,)
 
 
 def tmfun_loss(model: TMFUN, batch: Batch) -> Tensor:
@@ -78,7 +79,9 @@ def tmfun_loss(model: TMFUN, batch: Batch) -> Tensor:
     steps = model.steps()
     loss = pairwise_loss(steps.z_u, steps.z_i, batch, model.settings.l2)
     if model.names and model.settings.contrast:
-        loss = loss + model.settings.contrast_weight * model.contrast(steps, batch.positives.unique())
+        items = batch.positives.unique()
+        of_items = replace(steps, h={name: h[items] for name, h in steps.h.items()}, f=steps.f[items])
+        loss = loss + model.settings.contrast_weight * model.contrast(of_items, items)
     return loss
 
 
