@@ -85,7 +85,8 @@ def profiles(result: Result) -> str:
     for row in result["models"]:
         shares = row.get("fast", {}).get("profile", {})
         if shares:
-            rows.append([row["title"], ", ".join(f"{name} {share:.0%}" for name, share in list(shares.items())[:6])])
+            largest = sorted(shares.items(), key=lambda share: -share[1])[:6]
+            rows.append([row["title"], ", ".join(f"{name} {share:.0%}" for name, share in largest)])
     return table(["model", "share of a step's time"], rows)
 
 
@@ -137,13 +138,15 @@ def scale(result: Result) -> str:
 Reads = Callable[[Result], float | None]
 
 
-def _epoch(model: str) -> Reads:
+def _epoch(model: str, apart: bool = False) -> Reads:
+    """Seconds of an epoch, with what its first step rebuilds, or `apart` from that."""
+
     def read(result: Result) -> float | None:
         row = _row(result, model)
         if not row:
             return None
         which = clock_of(result)
-        return row["fast"]["epoch"][which] - row["fast"]["rebuild"][which]
+        return row["fast"]["epoch"][which] - (row["fast"]["rebuild"][which] if apart else 0)
 
     return read
 
@@ -212,7 +215,12 @@ AIMS: list[tuple[str, float, str, Reads]] = [
     ("TMFUN, epoch over LightGCN's", 2.0, "", _over(_epoch("tmfun"), _epoch("lightgcn"))),
     ("FREEDOM, epoch over LightGCN's", 2.5, "", _over(_epoch("freedom"), _epoch("lightgcn"))),
     ("MICRO, epoch over LightGCN's", 2.5, "", _over(_epoch("micro"), _epoch("lightgcn"))),
-    ("LATTICE, epoch over LightGCN's, the rebuild apart", 2.5, "", _over(_epoch("lattice"), _epoch("lightgcn"))),
+    (
+        "LATTICE, epoch over LightGCN's, the rebuild apart",
+        2.5,
+        "",
+        _over(_epoch("lattice", apart=True), _epoch("lightgcn")),
+    ),
     ("LightGCN, one validation pass", 0.8, "s", _evaluation),
     (f"nearest items, {KNN[0]:,} x {KNN[1]}, on all cores", 30, "s", _knn("seconds")),
     ("their memory", 1.5, "GB", _knn("memory")),

@@ -23,7 +23,9 @@ def declare(commands: Commands) -> None:
     )
     bench.add_argument("--quick", action="store_true", help="small sets, once: does everything run?")
     bench.add_argument("--scale", action="store_true", help="instead: TMFUN's step from 10^5 to 10^7 interactions")
-    bench.add_argument("--write", action="store_true", help="measure both, and renew docs/performance.md (10 minutes)")
+    bench.add_argument(
+        "--write", action="store_true", help="measure both, and renew docs/performance.md (half an hour)"
+    )
     prints_json(bench)
 
 

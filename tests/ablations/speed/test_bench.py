@@ -86,6 +86,8 @@ def test_the_tables_show_the_numbers_and_the_aims_what_was_missed(result: Result
     for title, _ in tables.SECTIONS.values():
         assert f"## {title}\n" in text
     assert "TMFUN, synthetic-tiny" in text and "not measured" in text
+    profiled = {"models": [{"title": "A", "fast": {"profile": {"copies": 0.2, "mul": 0.7}}}]}
+    assert "mul 70%, copies 20%" in tables.profiles(profiled), "the largest first, in whatever order they are kept"
     measured = copy.deepcopy(result)
     row = copy.deepcopy(next(row for row in result["models"] if row["model"] == "mf-bpr"))
     row |= {"dataset": "baby"}
