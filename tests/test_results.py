@@ -17,7 +17,7 @@ from tmfun import metrics
 ROOT = Path(__file__).parents[1]
 STORE = Store(ROOT / "results")
 RUNS = STORE.run_ids()
-COMMITTED = ("baby",)  # studies whose reports are kept in git
+COMMITTED = ("baby", "published")  # studies whose reports are kept in git
 
 
 def test_results_hold_no_code_and_no_data() -> None:
