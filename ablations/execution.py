@@ -30,7 +30,7 @@ HEARTBEAT = 60.0  # seconds between two lines of a long run
 def execute(specification: Specification, store: Store, device: str = "cpu", quiet: bool = True) -> None:
     """Train, rank, and write the record. Raises whatever goes wrong; nothing is written then."""
     clock = _Clock(device)
-    run = _Run(specification)
+    run = _Run(specification, _dataset(specification))
     fitted = fit(run.model, run.seen, run.training, specification.seed, device, _heartbeat(specification, quiet))
     run.record(fitted, store, clock.provenance())
 
@@ -41,7 +41,8 @@ def execute_stack(
     """Train runs that differ in their seeds alone as one stack, and write a record of each; the errors of those that
     failed, by run id. Totals are equal shares of the stack's."""
     clock = _Clock(device)
-    runs = [_Run(specification) for specification in specifications]
+    dataset = _dataset(specifications[0])
+    runs = [_Run(specification, dataset) for specification in specifications]
     say = {specification.seed: _heartbeat(specification, quiet) for specification in specifications}
     results = fit_stacked(
         [run.model for run in runs],
@@ -67,14 +68,19 @@ def stackable(specification: Specification) -> bool:
     return model_class(specification.model).stackable and specification.control is None
 
 
-class _Run:
-    """What a run's specification asks for, loaded and built."""
+def _dataset(specification: Specification) -> Dataset:
+    """The data set that the run was planned on. Raises InputError if it is another by now."""
+    dataset = formats.load(specification.dataset)
+    if dataset.content_hash != specification.content_hash:
+        raise InputError(f"the data set '{dataset.name}' has changed since the run was planned; plan it again")
+    return dataset
 
-    def __init__(self, specification: Specification) -> None:
-        self.specification = specification
-        self.dataset = formats.load(specification.dataset)
-        if self.dataset.content_hash != specification.content_hash:
-            raise InputError(f"the data set '{self.dataset.name}' has changed since the run was planned; plan it again")
+
+class _Run:
+    """What a run's specification asks for, built on its data set."""
+
+    def __init__(self, specification: Specification, dataset: Dataset) -> None:
+        self.specification, self.dataset = specification, dataset
         kind = model_class(specification.model)
         settings: Any = read_settings(kind.settings_type, specification.settings, specification.model)
         self.training = read_settings(Training, specification.training, "training")

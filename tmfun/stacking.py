@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from tmfun import metrics
 from tmfun.dataset import Dataset
 from tmfun.ranking import NotFiniteError, Ranking
 from tmfun.recommender import Batch, Recommender
@@ -39,23 +38,21 @@ def fit_stacked(
         raise ValueError(f"{', '.join(sorted(kind.__name__ for kind in kinds))} cannot be trained in one stack")
     stack = _Stack([model.to(device) for model in models], training)
     samplers = [Sampler(dataset, training, seed) for seed in seeds]
-    courses, watches = [Course(training) for _ in models], [Watch() for _ in models]
+    courses = [Course(training) for _ in models]
     validation, test = Ranking(dataset, "validation", device), Ranking(dataset, "test", device)
     ended: dict[int, Fitted | DivergedError | NotFiniteError] = {}
     running, epoch = list(range(len(models))), 0  # which run each place of the stack holds
 
     def end(run: int) -> Fitted | NotFiniteError:
-        model, course = models[run], courses[run]
-        model.load_state_dict(course.best_state)
+        models[run].load_state_dict(courses[run].best_state)
         try:
-            ranks = {"validation": course.best_ranks, "test": test.ranks(model)}
+            return courses[run].fitted(epoch, test.ranks(models[run]))
         except NotFiniteError as error:
             return error
-        return Fitted(course.best_epoch, epoch, course.history, ranks, watches[run].seconds, watches[run].cpu_seconds)
 
     while running:
         epoch += 1
-        with Watch.shared([watches[run] for run in running], "epoch"):
+        with Watch.shared([courses[run].watch for run in running], "epoch"):
             losses = stack.train([samplers[run] for run in running], training.rate(epoch), device)
         for place, run in enumerate(running):
             loss = float(losses[place])
@@ -66,15 +63,10 @@ def fit_stacked(
             else:
                 model = stack.take(place, models[run])
                 try:
-                    with watches[run]("evaluation"):
-                        ranks = validation.ranks(model)
-                        value = metrics.mean(training.select_by, ranks, dataset.validation[:, 0])
+                    progress(seeds[run], courses[run].evaluate(epoch, loss, model, validation, dataset))
                 except NotFiniteError as error:
                     ended[run] = error
                     continue
-                courses[run].add(epoch, loss, value, ranks, model)
-                seconds = watches[run].seconds["epoch"][-1]
-                progress(seeds[run], courses[run].state() | {"seconds_per_epoch": seconds})
                 if courses[run].over or epoch == training.max_epochs:
                     ended[run] = end(run)
         left = [place for place, run in enumerate(running) if run not in ended]

@@ -117,28 +117,23 @@ def fit(
     """
     model.to(device)
     validation = Ranking(dataset, "validation", device)
-    course, watch, epoch = Course(training), Watch(), 0
+    course, epoch = Course(training), 0
     if model.learned:
         sampler = Sampler(dataset, training, seed)
         optimiser = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
         for epoch in range(1, training.max_epochs + 1):
-            with watch("epoch"):
+            with course.watch("epoch"):
                 loss = train_epoch(model, sampler, optimiser, training, epoch, device)
             if not training.evaluates(epoch):
                 course.losses.append(loss)
                 continue
-            with watch("evaluation"):
-                ranks = validation.ranks(model)
-                value = metrics.mean(training.select_by, ranks, dataset.validation[:, 0])
-            course.add(epoch, loss, value, ranks, model)
-            progress(course.state() | {"seconds_per_epoch": watch.seconds["epoch"][-1]})
+            progress(course.evaluate(epoch, loss, model, validation, dataset))
             if course.over:
                 break
         model.load_state_dict(course.best_state)
     else:
         course.best_ranks = validation.ranks(model)
-    ranks_by_split = {"validation": course.best_ranks, "test": Ranking(dataset, "test", device).ranks(model)}
-    return Fitted(course.best_epoch, epoch, course.history, ranks_by_split, watch.seconds, watch.cpu_seconds)
+    return course.fitted(epoch, Ranking(dataset, "test", device).ranks(model))
 
 
 class Course:
@@ -151,24 +146,34 @@ class Course:
         self.best, self.best_epoch = -1.0, 0
         self.best_ranks = np.empty(0, dtype=np.int32)
         self.best_state: dict[str, Any] = {}
+        self.watch = Watch()
 
-    def add(self, epoch: int, loss: float, value: float, ranks: NDArray[np.int32], model: Recommender) -> None:
-        """What the evaluation after `epoch` found; the first best one keeps its ranks and the model's state."""
+    def evaluate(
+        self, epoch: int, loss: float, model: Recommender, validation: Ranking, dataset: Dataset
+    ) -> dict[str, Any]:
+        """Look at validation after `epoch`; the first best one keeps its ranks and the model's state. For those who
+        watch: this evaluation and the best one."""
+        with self.watch("evaluation"):
+            ranks = validation.ranks(model)
+            value = metrics.mean(self.training.select_by, ranks, dataset.validation[:, 0])
         mean = float(np.mean([*self.losses, loss]))
         self.losses = []
         self.history.append({"epoch": epoch, "loss": mean, self.training.select_by: value})
         if value > self.best:
             self.best, self.best_epoch, self.best_ranks = value, epoch, ranks
             self.best_state = copy.deepcopy(model.state_dict())
+        best = {"best": self.best, "best_epoch": self.best_epoch}
+        return {**self.history[-1], **best, "seconds_per_epoch": self.watch.seconds["epoch"][-1]}
 
     @property
     def over(self) -> bool:
         """Whether patience has run out."""
         return self.history[-1]["epoch"] - self.best_epoch >= self.training.patience * self.training.evaluate_every
 
-    def state(self) -> dict[str, Any]:
-        """For those who watch: the last evaluation and the best one."""
-        return {**self.history[-1], "best": self.best, "best_epoch": self.best_epoch}
+    def fitted(self, epochs: int, test_ranks: NDArray[np.int32]) -> Fitted:
+        """What the run found, with the test ranks of its best epoch."""
+        ranks = {"validation": self.best_ranks, "test": test_ranks}
+        return Fitted(self.best_epoch, epochs, self.history, ranks, self.watch.seconds, self.watch.cpu_seconds)
 
 
 class Watch:
