@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from tmfun.dataset import Dataset
 from tmfun.graphs import interaction_graph
-from tmfun.recommender import PairwiseRecommender
+from tmfun.recommender import Batch, PairwiseRecommender, pairwise_loss_of_rows
 from tmfun.settings import setting
 from tmfun.streams import key, xavier
 
@@ -43,6 +43,7 @@ class Settings:
 class NGCF(PairwiseRecommender):
     title = "NGCF"
     settings_type = Settings
+    numerics = 2
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
@@ -57,17 +58,35 @@ class NGCF(PairwiseRecommender):
         self.interactions = interaction_graph(dataset)
         self.stream = torch.Generator().manual_seed(key(seed, "dropout"))
 
+    def loss(self, batch: Batch) -> Tensor:
+        users = self.sizes[0]
+        nodes = torch.cat([batch.users, users + batch.positives, users + batch.negatives])
+        nodes, places = nodes.unique(return_inverse=True)
+        u, i, j = F.embedding(places, self._z(nodes)).chunk(3)
+        return pairwise_loss_of_rows(u, i, j, self.l2)
+
     def representations(self) -> tuple[Tensor, Tensor]:
+        z_u, z_i = self._z().split(self.sizes)
+        return z_u, z_i
+
+    def _z(self, nodes: Tensor | None = None) -> Tensor:
+        """z of all users and items, or of `nodes` (n,): (n, (L + 1) d). Other nodes' last layer is not computed then."""
+
+        def rows(x: Tensor) -> Tensor:
+            return x if nodes is None else F.embedding(nodes, x)
+
         e = torch.cat([self.user_embedding, self.item_embedding])
-        layers = [e]
-        for message, affinity in zip(self.message, self.affinity, strict=True):
+        z = [rows(e)]
+        for layer, (message, affinity) in enumerate(zip(self.message, self.affinity, strict=True), start=1):
             around = self.interactions @ e  # L E
-            e = F.leaky_relu((around + e) @ message + (around * e) @ affinity, SLOPE)
+            last = layer == len(self.message)
+            if last:
+                around, e = rows(around), rows(e)
+            e = F.leaky_relu(torch.addmm((around * e) @ affinity, around + e, message), SLOPE, inplace=True)
             if self.training and self.dropout:
                 e = e * self._mask(e)
-            layers.append(F.normalize(e, dim=1))
-        z_u, z_i = torch.cat(layers, dim=1).split(self.sizes)
-        return z_u, z_i
+            z.append(F.normalize(e if last else rows(e), dim=1))
+        return torch.cat(z, dim=1)
 
     def _mask(self, e: Tensor) -> Tensor:
         """0 with the probability of dropout, else what keeps the mean; drawn on the CPU, the same for every device."""
