@@ -64,8 +64,9 @@ def execute_stack(
 
 def stackable(specification: Specification) -> bool:
     """Whether runs that differ from this one in their seeds alone can be trained as one stack: a control, which draws
-    what a run sees from its seed, stands against it."""
-    return model_class(specification.model).stackable and specification.control is None
+    what a run sees from its seed, stands against it, and so does row-adam, as a stack's gradients are dense."""
+    dense = specification.training.get("optimiser", "adam") == "adam"
+    return model_class(specification.model).stackable and specification.control is None and dense
 
 
 def _dataset(specification: Specification) -> Dataset:

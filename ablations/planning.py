@@ -26,7 +26,7 @@ from tmfun.settings import read_settings
 class Cell:
     """One entry on one data set: its grid (specifications per point and grid seed), and its seeds.
 
-    `skipped` says why the entry cannot use the data set; then there are no runs.
+    `skipped` says why the entry cannot use the data set, or cannot be trained as asked; then there are no runs.
     """
 
     entry: Entry
@@ -129,7 +129,7 @@ def unfold(study: Study, cards: Iterable[Card], missing: Iterable[str] = ()) -> 
 def _cell(study: Study, entry: Entry, card: Card) -> Cell:
     where = f"{study.file}: {entry.name}"
     cell = Cell(entry, card, where=where)
-    reason = _unusable(entry, card, where)
+    reason = _unusable(entry, card, where) or _untrainable(entry, where)
     if reason:
         return Cell(entry, card, skipped=reason, where=where)
     if len(entry.points) == 1:
@@ -164,6 +164,13 @@ def _refusal(entry: Entry, card: Card, where: str) -> str | None:
         if reason:
             return reason
     return None
+
+
+def _untrainable(entry: Entry, where: str) -> str | None:
+    """Why the model cannot be trained as asked, at some point of the grid."""
+    kind = model_class(entry.model)
+    reasons = (entry.at(point, where)[1].unusable(kind) for point in entry.points)
+    return next((reason for reason in reasons if reason), None)
 
 
 def _fields(entry: Entry) -> set[str]:

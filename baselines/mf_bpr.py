@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tmfun.dataset import Dataset
-from tmfun.recommender import PairwiseRecommender
+from tmfun.recommender import Batch, PairwiseRecommender, pairwise_loss_of_rows
 from tmfun.settings import setting
 from tmfun.streams import xavier
 
@@ -32,12 +32,18 @@ class MFBPR(PairwiseRecommender):
     title = "MF-BPR"
     settings_type = Settings
     stackable = True
+    row_wise = ("user_embedding", "item_embedding")
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
         self.l2 = settings.l2
         self.user_embedding = xavier(seed, "user_embedding", dataset.users, settings.dimension)
         self.item_embedding = xavier(seed, "item_embedding", dataset.items, settings.dimension)
+
+    def loss(self, batch: Batch) -> Tensor:
+        u = self.rows(self.user_embedding, batch.users)
+        i, j = (self.rows(self.item_embedding, items) for items in (batch.positives, batch.negatives))
+        return pairwise_loss_of_rows(u, i, j, self.l2)
 
     def representations(self) -> tuple[Tensor, Tensor]:
         return self.user_embedding, self.item_embedding

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from tmfun.dataset import Card, Dataset
-from tmfun.recommender import PairwiseRecommender
+from tmfun.recommender import Batch, PairwiseRecommender, pairwise_loss_of_rows
 from tmfun.settings import setting
 from tmfun.streams import xavier
 
@@ -36,6 +36,7 @@ class VBPR(PairwiseRecommender):
     title = "VBPR"
     settings_type = Settings
     stackable = True
+    row_wise = ("user_embedding", "item_embedding", "user_taste", "item_bias")
     content = True
 
     features: Tensor
@@ -58,12 +59,28 @@ class VBPR(PairwiseRecommender):
     def unusable(cls, card: Card, settings: Settings) -> str | None:
         return None if cls.reads(card, settings) else "the data set has no features"
 
+    def loss(self, batch: Batch) -> Tensor:
+        content = self._content()
+        i, j = (self._items(content, items) for items in (batch.positives, batch.negatives))
+        return pairwise_loss_of_rows(self._users(batch.users), i, j, self.l2)
+
     def representations(self) -> tuple[Tensor, Tensor]:
-        ones = torch.ones_like(self.user_embedding[:, :1])
-        bias = self.item_bias + self.features @ self.content_bias
-        z_u = torch.cat([self.user_embedding, self.user_taste, ones], dim=1)
-        z_i = torch.cat([self.item_embedding, self.features @ self.projection, bias], dim=1)
-        return z_u, z_i
+        return self._users(), self._items(self._content())
+
+    def _content(self) -> tuple[Tensor, Tensor]:
+        """W f, (items, d), and c . f, (items, 1)."""
+        return self.features @ self.projection, self.features @ self.content_bias
+
+    def _users(self, ids: Tensor | None = None) -> Tensor:
+        """[e_u, t_u, 1] of all users, or of `ids`."""
+        e, t = self.rows(self.user_embedding, ids), self.rows(self.user_taste, ids)
+        return torch.cat([e, t, torch.ones_like(e[:, :1])], dim=1)
+
+    def _items(self, content: tuple[Tensor, Tensor], ids: Tensor | None = None) -> Tensor:
+        """[e_i, W f_i, b_i + c . f_i] of all items, or of `ids`."""
+        projected, content_bias = (self.rows(part, ids) for part in content)
+        bias = self.rows(self.item_bias, ids) + content_bias
+        return torch.cat([self.rows(self.item_embedding, ids), projected, bias], dim=1)
 
 
 def _standardised(features: Tensor) -> Tensor:

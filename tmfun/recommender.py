@@ -37,6 +37,9 @@ class Recommender(nn.Module):
     `content`        whether the model reads the items' modalities
     `stackable`      whether seeds can be trained as one wider problem (tmfun/stacking.py): `loss` is then a function of
                      parameters and batch alone, without draws, and nothing is rebuilt per epoch
+    `row_wise`       the names of the parameters that `loss` reads through `rows` and in no other way, so that a step
+                     can leave the rows outside its batch alone (the optimiser row-adam); none where gradients reach
+                     all rows, as they do through a graph
     """
 
     title: ClassVar[str]
@@ -45,7 +48,9 @@ class Recommender(nn.Module):
     learned: ClassVar[bool] = True
     content: ClassVar[bool] = False
     stackable: ClassVar[bool] = False
+    row_wise: ClassVar[tuple[str, ...]] = ()
 
+    sparse_gradients = False  # True where row-adam trains: then gradients of `row_wise` hold the batch's rows only
     static_shapes = False  # True where runs are stacked: then no shape in `loss` may depend on the batch's ids
 
     def __init__(self, dataset: Dataset, settings: Any, seed: int) -> None:
@@ -73,6 +78,12 @@ class Recommender(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The loss, under the name that torch's function transforms know."""
         return self.loss(batch)
+
+    def rows(self, table: Tensor, ids: Tensor | None = None) -> Tensor:
+        """The rows `ids` (n,) of `table` (rows, d), or all of them: (n, d)."""
+        if ids is None:
+            return table
+        return F.embedding(ids, table, sparse=self.sparse_gradients and isinstance(table, nn.Parameter))
 
     def representations(self) -> tuple[Tensor, Tensor]:
         """z_U (users, d) and z_I (items, d); a score is their inner product. In `eval()` mode a function of the

@@ -31,9 +31,12 @@ def fit_stacked(
     """Train models of one kind with equal settings, one per seed, in place; see training.fit.
 
     A run that fails gives its error instead, and the others go on. Times are the stack's, in equal shares; `progress`
-    also gets the seed. Raises ValueError for a model that cannot be stacked.
+    also gets the seed. Raises ValueError for a model that cannot be stacked, and for row-adam: a stack's gradients are
+    dense.
     """
     kinds = {type(model) for model in models}
+    if training.optimiser != "adam":
+        raise ValueError(f"{training.optimiser} cannot train a stack")
     if len(kinds) > 1 or not models[0].stackable:
         raise ValueError(f"{', '.join(sorted(kind.__name__ for kind in kinds))} cannot be trained in one stack")
     stack = _Stack([model.to(device) for model in models], training)

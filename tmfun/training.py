@@ -18,15 +18,17 @@ from tmfun.dataset import Dataset
 from tmfun.errors import InputError
 from tmfun.ranking import Ranking
 from tmfun.recommender import Batch, Recommender
-from tmfun.settings import setting
+from tmfun.settings import added_later, setting
 from tmfun.streams import numpy_stream
+
+Optimiser = Literal["adam", "row-adam"]
 
 
 @dataclass(frozen=True)
 class Training:
     """How a model is trained; the defaults are the setting `suite`."""
 
-    learning_rate: float = setting(1e-3, above=0)  # Adam
+    learning_rate: float = setting(1e-3, above=0)
     decay: float = setting(1.0, above=0, most=1)  # the rate is learning_rate * decay^(epoch / 50)
     batches: Literal["interactions", "users"] = "interactions"  # all pairs in turn, or distinct users, one pair each
     batch_size: int = setting(2048, least=1)
@@ -35,6 +37,7 @@ class Training:
     patience: int = setting(10, least=1)  # evaluations without a new best
     select_by: str = "recall@20"  # on validation; the first best epoch wins
     threads: int = setting(1, least=1)  # CPU threads of one run; part of its identity, as sums depend on it
+    optimiser: Optimiser = added_later("adam", legacy="adam")  # what each means: `optimisers_of`
 
     def evaluates(self, epoch: int) -> bool:
         """Whether validation is looked at after this epoch."""
@@ -43,6 +46,12 @@ class Training:
     def rate(self, epoch: int) -> float:
         """The learning rate in this epoch, counted from 1."""
         return self.learning_rate * self.decay ** ((epoch - 1) / 50)
+
+    def unusable(self, kind: type[Recommender]) -> str | None:
+        """Why models of this kind cannot be trained so, in a few words; None if they can."""
+        if self.optimiser == "row-adam" and kind.learned and not kind.row_wise:
+            return "row-adam moves the rows that a batch reads, and here a step reaches all rows"
+        return None
 
 
 SETTINGS = {
@@ -120,10 +129,10 @@ def fit(
     course, epoch = Course(training), 0
     if model.learned:
         sampler = Sampler(dataset, training, seed)
-        optimiser = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
+        optimisers = optimisers_of(model, training)
         for epoch in range(1, training.max_epochs + 1):
             with course.watch("epoch"):
-                loss = train_epoch(model, sampler, optimiser, training, epoch, device)
+                loss = train_epoch(model, sampler, optimisers, training, epoch, device)
             if not training.evaluates(epoch):
                 course.losses.append(loss)
                 continue
@@ -198,25 +207,51 @@ class Watch:
             watch.cpu_seconds[what].append(cpu / len(watches))
 
 
+def optimisers_of(model: Recommender, training: Training, fused: bool = True) -> list[torch.optim.Optimizer]:
+    """What moves the model's parameters, each by one of the optimisers; `fused`: in one operation, as runs do.
+
+    adam        every row of every table in every step: rows outside the batch go on along their moments
+    row-adam    the parameters of `row_wise` by torch's SparseAdam: a row and its moments move in the steps whose batch
+                reads the row, and stay to the bit in all others. Every other parameter by Adam. Moments are corrected
+                for all steps so far, not for the row's own: a row first read late moves by up to sqrt(10) rates.
+
+    Prepares the model's gradients for it. Raises ValueError for a model that cannot be trained so.
+    """
+    reason = training.unusable(type(model))
+    if reason:
+        raise ValueError(f"{model.title}: {reason}")
+    model.sparse_gradients = training.optimiser == "row-adam"
+    named = dict(model.named_parameters())
+    tables = [named.pop(name) for name in model.row_wise] if model.sparse_gradients else []
+    found: list[torch.optim.Optimizer] = []
+    if named:
+        found.append(torch.optim.Adam(named.values(), lr=training.learning_rate, fused=fused, foreach=False))
+    if tables:
+        found.append(torch.optim.SparseAdam(tables, lr=training.learning_rate))
+    return found
+
+
 def train_epoch(
     model: Recommender,
     sampler: "Sampler",
-    optimiser: torch.optim.Optimizer,
+    optimisers: Sequence[torch.optim.Optimizer],
     training: Training,
     epoch: int,
     device: torch.device | str,
 ) -> float:
     """One epoch; the mean loss of its batches."""
-    for group in optimiser.param_groups:
-        group["lr"] = training.rate(epoch)
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = training.rate(epoch)
     model.train()
     model.begin_epoch()
     losses = []
     for batch in sampler.epoch(device):
-        optimiser.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss = model.loss(batch)
         loss.backward()
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         losses.append(loss.detach())
     mean = float(torch.stack(losses).mean())
     if not np.isfinite(mean):

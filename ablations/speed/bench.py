@@ -87,10 +87,13 @@ def speed(bench: Bench, say: Say, measure: Callable[[str, dict[str, Any]], Resul
             if skipped:
                 result["models"].append({**row, "skipped": skipped})
                 continue
-            for side, obvious in (("fast", False), ("plain", True)):
-                say(f"{kind.title} on {dataset}{', plain' if obvious else ''}")
-                row[side] = measure("model", {"name": name, "obvious": obvious, **arguments})
-            result["models"].append(row)
+            for optimiser in ("adam", "row-adam") if kind.row_wise else ("adam",):
+                other = {} if optimiser == "adam" else {"optimiser": optimiser}
+                row = {**row, **other, "title": ", ".join([kind.title, *other.values()])}
+                for side, obvious in (("fast", False), ("plain", True)):
+                    say(f"{row['title']} on {dataset}{', plain' if obvious else ''}")
+                    row[side] = measure("model", {"name": name, "obvious": obvious, **other, **arguments})
+                result["models"].append(row)
     result["knn"] = nearest(bench, min(5000, *(card.items for card in cards.values())), say, measure)
     return result
 

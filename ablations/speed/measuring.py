@@ -29,7 +29,7 @@ from tmfun.graphs import Graph, interaction_graph, nearest
 from tmfun.ranking import Ranking
 from tmfun.recommender import Batch, Recommender
 from tmfun.streams import numpy_stream
-from tmfun.training import Sampler, Training, be_deterministic, train_epoch
+from tmfun.training import Optimiser, Sampler, Training, be_deterministic, optimisers_of, train_epoch
 
 Times = dict[str, float]  # "clock", "cpu": seconds
 WARM_UP, PROFILED, SCALED = 2, 10, 5  # steps
@@ -71,10 +71,12 @@ def bandwidth(device: str, threads: int) -> dict[str, Any]:
     return {"bytes_per_second": 3 * a.nbytes / seconds}
 
 
-def model(name: str, dataset: str, device: str, threads: int, repeat: int, obvious: bool) -> dict[str, Any]:
+def model(
+    name: str, dataset: str, device: str, threads: int, repeat: int, obvious: bool, optimiser: Optimiser = "adam"
+) -> dict[str, Any]:
     """Building, epochs and a validation pass of one model with default settings, fast or with the obvious parts."""
     data = formats.load(dataset)
-    training = Training(threads=threads)
+    training = Training(threads=threads, optimiser=optimiser)
     be_deterministic(threads)
     if obvious and device != "cpu":
         torch.use_deterministic_algorithms(False)  # sparse products of torch have no deterministic way there
@@ -86,11 +88,10 @@ def model(name: str, dataset: str, device: str, threads: int, repeat: int, obvio
         (made,) = built
         if made.learned:
             sampler = (plain.LoopSampler if obvious else Sampler)(data, training, 0)
-            # Neither fused nor foreach: one parameter after the other.
-            optimiser = torch.optim.Adam(made.parameters(), training.learning_rate, fused=not obvious, foreach=False)
+            optimisers = optimisers_of(made, training, fused=not obvious)
 
             def epoch(source: Sampler) -> Callable[[], float]:
-                return lambda: train_epoch(made, source, optimiser, training, 1, device)
+                return lambda: train_epoch(made, source, optimisers, training, 1, device)
 
             batches = list(itertools.islice(sampler.epoch(device), PROFILED))
             epoch(_Drawn(batches[:WARM_UP]))()
@@ -111,23 +112,25 @@ def model(name: str, dataset: str, device: str, threads: int, repeat: int, obvio
     return {**found, **_memory(device)}
 
 
-def steps(name: str, dataset: str, device: str, threads: int, repeat: int) -> dict[str, Any]:
+def steps(
+    name: str, dataset: str, device: str, threads: int, repeat: int, optimiser: Optimiser = "adam"
+) -> dict[str, Any]:
     """Seconds of one training step with default settings, sampling apart."""
     data = formats.load(dataset)
-    training = Training(threads=threads)
+    training = Training(threads=threads, optimiser=optimiser)
     be_deterministic(threads)
     before = _peak()
     kind = model_class(name)
     built: list[Recommender] = []
     build = timed(lambda: built.append(kind(data, kind.settings_type(), 0).to(device)))
     (made,) = built
-    optimiser = torch.optim.Adam(made.parameters(), lr=training.learning_rate, fused=True)
+    optimisers = optimisers_of(made, training)
     sampler = Sampler(data, training, 0)
     batches: list[Batch] = []
     sampling = timed(lambda: batches.extend(sampler.epoch(device)))
     some = _Drawn(list(itertools.islice(itertools.cycle(batches), SCALED)))
-    train_epoch(made, _Drawn(some.batches[:WARM_UP]), optimiser, training, 1, device)
-    many = timed(lambda: train_epoch(made, some, optimiser, training, 1, device), repeat)
+    train_epoch(made, _Drawn(some.batches[:WARM_UP]), optimisers, training, 1, device)
+    many = timed(lambda: train_epoch(made, some, optimisers, training, 1, device), repeat)
     card = data.card()
     sizes = {"users": card.users, "items": card.items, "interactions": card.train + card.validation + card.test}
     step = {kind: seconds / len(some.batches) for kind, seconds in many.items()}
@@ -190,7 +193,7 @@ def _traffic(made: Recommender, batch: Batch) -> dict[str, int]:
 
     products    sparse products, forward and backward: per edge its number, its column and a row of x; each result once
     rows        the batch's users and items: read, and their gradients read and written
-    optimiser   Adam: parameter, gradient and two moments read, all but the gradient written
+    optimiser   Adam: parameter, gradient and two moments read, all but the gradient written; row-adam: of rows read
     """
     found = {"products": 0}
     times = Graph.times
@@ -210,7 +213,8 @@ def _traffic(made: Recommender, batch: Batch) -> dict[str, int]:
     except NotImplementedError:
         width = 0
     found["rows"] = 3 * len(batch.users) * width * 4 * 3
-    found["optimiser"] = 7 * sum(p.nbytes for p in made.parameters() if p.grad is not None)
+    gradients = [p.grad for p in made.parameters() if p.grad is not None]
+    found["optimiser"] = 7 * sum((g.coalesce().values() if g.is_sparse else g).nbytes for g in gradients)
     made.zero_grad(set_to_none=True)
     return found
 

@@ -5,7 +5,7 @@
     InfoNCE           two cross-entropies
     TMFUN's step      all items in every batch, features projected and then propagated
     negatives         one draw at a time, until the user does not know the item
-    optimiser         Adam, one parameter after the other, one operation after the other
+    optimiser         Adam, one parameter after the other, one operation after the other (row-adam is written so anyway)
     ranking           user by user, a sort of all items
     nearest items     all cosines at once, sorted
 

@@ -152,8 +152,9 @@ def _epoch(model: str, apart: bool = False) -> Reads:
 
 
 def _row(result: Result, model: str) -> Result | None:
-    """The row of a model on Baby, or on a set of its size, with both sides measured."""
-    rows = [r for r in result.get("models", []) if r["model"] == model and r["dataset"] in (BABY, LIKE_BABY)]
+    """The row of a model, trained by Adam, on Baby, or on a set of its size, with both sides measured."""
+    named = [r for r in result.get("models", []) if r["model"] == model and "optimiser" not in r]
+    rows = [r for r in named if r["dataset"] in (BABY, LIKE_BABY)]
     whole = [row for row in rows if "epoch" in row.get("fast", {}) and "epoch" in row["plain"]]
     return whole[0] if whole else None
 

@@ -128,6 +128,26 @@ def test_a_control_that_cannot_apply_is_skipped_with_a_reason(tmp_path: Path, to
     assert reasons["none"]["vbpr[noise]"] == "the data set has no modalities"
 
 
+def test_what_cannot_be_trained_row_by_row_is_skipped_with_the_reason(
+    tmp_path: Path, toy: Dataset, store: Store
+) -> None:
+    path = tmp_path / "rows.toml"
+    path.write_text(
+        'title = "t"\ndatasets = ["toy"]\ntraining = { optimiser = "row-adam" }\n[models.mf-bpr]\n[models.vbpr]\n'
+        '[models.popularity]\n[models.lightgcn]\n[models.ngcf]\ntraining = { optimiser = "adam" }\n[models.tmfun]\n'
+        'grid = { "training.optimiser" = ["adam", "row-adam"] }\nvariants = ["full"]\ncontrols = ["noise"]\n'
+    )
+    plan = unfold(read_study(str(path)), [toy.card()])
+    reason = "row-adam moves the rows that a batch reads, and here a step reaches all rows"
+    assert {cell.entry.name: cell.skipped for cell in plan.cells} == {
+        **dict.fromkeys(["mf-bpr", "vbpr", "popularity", "ngcf"]),
+        **dict.fromkeys(["lightgcn", "full", "noise"], reason),
+    }
+    assert {run.model: run.training.get("optimiser") for run in plan.runs(store)} == {
+        "mf-bpr": "row-adam", "vbpr": "row-adam", "popularity": None, "ngcf": "adam"
+    }  # fmt: skip
+
+
 def test_more_neighbours_than_the_file_holds_are_a_reason_to_skip(tmp_path: Path, toys: dict) -> None:
     path = tmp_path / "k.toml"
     path.write_text(

@@ -54,6 +54,8 @@ def test_stacks_hold_runs_that_differ_in_their_seeds_alone(plan: Plan, store: St
         assert len({replace(run, seed=0).run_id for run in group}) == 1
     controlled = [replace(run, control="items-permuted") for run in grouped[0]]
     assert stacks(controlled, 8) == [[run] for run in controlled], "a control draws from the seed what a run sees"
+    by_row = [replace(run, training={**run.training, "optimiser": "row-adam"}) for run in wave if run.training]
+    assert by_row and stacks(by_row, 8) == [[run] for run in by_row], "a stack's gradients are dense"
     assert [len(group) for group in stacks([replace(wave[0], seed=seed) for seed in range(5)], 2)] == [2, 2, 1]
 
 

@@ -66,7 +66,7 @@ def test_without_a_control_a_specification_is_what_it_was_before_there_were_cont
     """The ids of older records are held to this by `test_results`; here a specification spelled out as they are."""
     assert base.control is None and "control" not in base.to_json()
     plain = {**base.to_json()}
-    del plain["dataset"]
+    del plain["dataset"], plain["training"]["optimiser"]  # added later
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
     assert base.run_id == digest[:16]
 
@@ -90,6 +90,14 @@ def test_a_field_added_later_stays_out_of_the_id_at_its_legacy_value(
     old = dataclasses.replace(base, training={**base.training, "novelty": "old"})
     new = dataclasses.replace(base, training={**base.training, "novelty": "new"})
     assert old.run_id == base.run_id != new.run_id
+
+
+def test_runs_from_before_there_was_a_choice_of_optimiser_keep_their_id(base: Specification) -> None:
+    older = {key: value for key, value in base.training.items() if key != "optimiser"}
+    assert base.training["optimiser"] == "adam" and len(older) < len(base.training)
+    assert dataclasses.replace(base, training=older).run_id == base.run_id
+    other = dataclasses.replace(base, training={**older, "optimiser": "row-adam"})
+    assert other.run_id != base.run_id
 
 
 def test_a_model_that_only_counts_has_neither_training_nor_seed(toy: Dataset) -> None:

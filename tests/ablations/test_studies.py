@@ -155,6 +155,9 @@ GOOD = 'title = "t"\ndatasets = ["a"]\n'
         (GOOD + '[models.tmfun]\nvariants = ["no-attention"]\ngrid = { attention = [true] }', "what the variant"),
         (GOOD + 'training = { setting = "latice" }\n[models.vbpr]', "unknown training setting 'latice'.*'lattice'"),
         (GOOD + "training = { max_epochs = true }\n[models.vbpr]", "max_epochs = True is not a whole number"),
+        (GOOD + 'training = { optimiser = "rowadam" }\n[models.vbpr]', "'rowadam' is not one of 'adam', 'row-adam'$"),
+        (GOOD + '[models.vbpr]\ntraining = { optimizer = "adam" }', "unknown key 'optimizer'.*'optimiser'"),
+        (GOOD + '[models.vbpr]\ngrid = { "training.optimiser" = ["row_adam"] }', "'row_adam' is not one of 'adam'"),
         (GOOD + 'claims = ["x"]\n[models.vbpr]\nfoo = 1', "unknown key 'foo'"),
     ],
 )

@@ -23,7 +23,7 @@ from tmfun.dataset import Dataset
 from tmfun.errors import InputError
 from tmfun.formats import synthetic as synthetic_set
 from tmfun.ranking import Ranking
-from tmfun.recommender import Recommender
+from tmfun.recommender import Batch, Recommender
 from tmfun.settings import read_settings
 from tmfun.training import Sampler, Training, fit
 
@@ -160,6 +160,29 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit(name: str, toy: Dataset)
         np.testing.assert_array_equal(first.ranks[split], second.ranks[split])
     for key, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[key])
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_what_a_model_reads_by_rows_has_sparse_gradients_and_what_it_says_not_is_refused(
+    name: str, toy: Dataset, batch: Batch
+) -> None:
+    """With the same numbers, and nothing else has them."""
+    model = build(name, toy)
+    reason = Training(optimiser="row-adam").unusable(type(model))
+    if not model.row_wise:
+        assert reason and reason[0].islower() and not reason.endswith("."), "a few words, to stand in a sentence"
+        return
+    assert reason is None
+    gradients = []
+    for model.sparse_gradients in (False, True):
+        model.zero_grad()
+        model.loss(batch).backward()
+        gradients.append({key: p.grad for key, p in model.named_parameters()})
+    dense, sparse = gradients
+    assert {key for key, gradient in sparse.items() if gradient.is_sparse} == set(model.row_wise)
+    for key, gradient in dense.items():
+        assert not gradient.is_sparse
+        torch.testing.assert_close(sparse[key].to_dense(), gradient)
 
 
 @pytest.mark.parametrize("name", LEARNED)

@@ -113,6 +113,8 @@ def test_a_run_that_diverges_or_ranks_no_numbers_leaves_the_others_alone(dataset
 def test_what_cannot_be_stacked_is_refused(dataset: Dataset) -> None:
     with pytest.raises(ValueError, match="LATTICE cannot"):
         fit_stacked(built("lattice", dataset), dataset, Training(), SEEDS)
+    with pytest.raises(ValueError, match="row-adam cannot train a stack"):
+        fit_stacked(built("mf-bpr", dataset), dataset, Training(optimiser="row-adam"), SEEDS)
     mixed = [*built("lightgcn", dataset)[:1], *built("mf-bpr", dataset)[:2]]
     with pytest.raises(ValueError, match="LightGCN, MFBPR"):
         fit_stacked(mixed, dataset, Training(), SEEDS)

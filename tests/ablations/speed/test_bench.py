@@ -11,9 +11,13 @@ import torch
 
 from ablations.speed import bench, measuring, tables
 from ablations.speed.bench import Bench, Result
+from baselines.mf_bpr import MFBPR, Settings
 from tmfun import formats
 from tmfun.cli import main
+from tmfun.dataset import Dataset
 from tmfun.errors import InputError
+from tmfun.recommender import Batch
+from tmfun.training import Training, optimisers_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,16 +49,16 @@ def times(value: Any) -> bool:
 def test_the_json_holds_every_number(result: Result) -> None:
     assert result["bandwidth"] > 0
     assert set(result["machine"]) == {"processor", "cores", "memory_gb", "gpu", "versions"}
-    rows = {row["model"]: row for row in result["models"]}
-    assert list(rows) == ["mf-bpr", "tmfun", "popularity"]
+    rows = {row["title"]: row for row in result["models"]}
+    assert list(rows) == ["MF-BPR", "MF-BPR, row-adam", "TMFUN", "Popularity"]
     for row in rows.values():
         for side in ("fast", "plain"):
             assert times(row[side]["evaluation"]) and times(row[side]["build"]) and row[side]["peak_memory_mb"] > 0
-    for name in ("mf-bpr", "tmfun"):
+    for name in ("MF-BPR", "MF-BPR, row-adam", "TMFUN"):
         fast, plain = rows[name]["fast"], rows[name]["plain"]
         assert all(times(fast[part]) and times(plain[part]) for part in ("epoch", "sampling", "rebuild"))
         assert 0.8 < sum(fast["profile"].values()) <= 1.01
-    assert "epoch" not in rows["popularity"]["fast"], "it only counts"
+    assert "epoch" not in rows["Popularity"]["fast"], "it only counts"
     (products,) = result["products"]
     assert len(products["seconds"]) == 4 and all(times(value) for value in products["seconds"].values())
     assert [(row["items"], row["plain"]) for row in result["knn"]] == [(90, False), (90, True)]
@@ -73,6 +77,13 @@ def test_the_floor_counts_the_bytes_that_a_step_moves(result: Result) -> None:
         "rows": 3 * batch * 64 * 4 * 3,
         "optimiser": 7 * nodes * 64 * 4,
     }
+
+
+def test_the_floor_of_row_adam_counts_the_rows_that_a_batch_reads(toy: Dataset, batch: Batch) -> None:
+    model = MFBPR(toy, Settings(), 0)
+    optimisers_of(model, Training(optimiser="row-adam"))
+    rows = len(batch.users.unique()) + len(torch.cat([batch.positives, batch.negatives]).unique())
+    assert measuring._traffic(model, batch)["optimiser"] == 7 * rows * 64 * 4 and rows < toy.users + toy.items
 
 
 def test_the_exponent_is_the_slope_of_the_logarithms() -> None:
@@ -96,6 +107,8 @@ def test_the_tables_show_the_numbers_and_the_aims_what_was_missed(result: Result
     (line,) = [line for line in tables.aims(measured).splitlines() if "MF-BPR, epoch" in line]
     assert "0.4 s" in line and "0.6 s" in line and "missed by 50%" in line
     row["fast"]["epoch"]["cpu"] = 0.39
+    by_row = {**row, "optimiser": "row-adam", "fast": {**row["fast"], "epoch": {"clock": 9.0, "cpu": 0.1}}}
+    assert tables.aims(measured | {"models": [by_row, row]}) == tables.aims(measured), "the aim is Adam's"
     assert "met" in next(line for line in tables.aims(measured).splitlines() if "MF-BPR, epoch" in line)
     measured["machine"]["gpu"] = "some GPU"
     assert "missed by 2150%" in tables.aims(measured), "there the clock counts"
