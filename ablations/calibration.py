@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ablations.outcomes import Comparison, compare
-from ablations.verdicts import holm, judge
+from ablations.verdicts import RULES, holm, judge
 from tmfun import metrics
 from tmfun.errors import InputError
 from tmfun.streams import numpy_stream
@@ -114,7 +114,15 @@ def calibrate(studies: int = STUDIES, say: Callable[[dict[str, Any]], None] = la
     for (name, scenario), seeds in itertools.product(SCENARIOS.items(), SEEDS):
         rows.append(_row(name, scenario, seeds, studies))
         say(rows[-1])
-    return {"schema": SCHEMA, "seed": SEED, "studies": studies, "family": FAMILY, "users": USERS, "rows": rows}
+    return {
+        "schema": SCHEMA,
+        "seed": SEED,
+        "studies": studies,
+        "family": FAMILY,
+        "users": USERS,
+        "rules": RULES,
+        "rows": rows,
+    }
 
 
 def _row(name: str, scenario: Scenario, seeds: int, studies: int) -> dict[str, Any]:
@@ -166,6 +174,10 @@ def read(path: Path) -> dict[str, Any]:
         if table["schema"] != SCHEMA:
             raise InputError(
                 f"{path}: schema {table['schema']} is not the one of this program; delete it to run it again"
+            )
+        if table["rules"] != RULES:
+            raise InputError(
+                f"{path}: made with other rules for verdicts (ablations/verdicts.py); delete it to run it again"
             )
         return table
     except FileNotFoundError as error:

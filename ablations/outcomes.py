@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ablations.claims import Claim, chosen
+from ablations.claims import Claim, chosen, read_claims
 from ablations.planning import Cell, Plan
 from ablations.records import Record, Store
 from ablations.specification import Specification
-from ablations.verdicts import Effect, Pooled, Verdict, crossed_interval, holm, judge, paired_effect, pooled
+from ablations.verdicts import EXACT, Effect, Pooled, Verdict, crossed_interval, holm, judge, paired_effect, pooled
 from tmfun.dataset import Card
 
 T = TypeVar("T")
@@ -28,6 +28,7 @@ class Comparison:
     seeds: tuple[int, ...]
     scores: tuple[tuple[float, float], ...]  # better and worse, per seed
     for_new_users: tuple[float, float]  # the crossed seeds x users interval of the difference; no part of a verdict
+    unpaired: tuple[int, ...] = ()  # seeds that only one side has: left out
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Finding:
     card: Card
     verdict: Verdict
     comparison: Comparison | None = None
-    family: int = 1  # claims of the family that can be tested on this data set
+    family: int = 1  # claims of the family that the study makes and can test on this data set
+    listed: int = 1  # claims of the family's file, made or not
     proxies: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()  # more than one kind is worth a mark
 
@@ -66,7 +68,8 @@ class Finding:
             relative = (own.relative, *own.relative_interval(), *self.for_new_users())
             numbers = {**vars(own), **dict(zip(names, relative, strict=True))}
             effect = {key: None if math.isnan(value) else value for key, value in numbers.items()}
-            effect |= {"p_corrected": self.verdict.p, "seeds": list(self.seeds)}
+            effect |= {"p_corrected": self.verdict.p, "p_exact": own.seeds <= EXACT}
+            effect |= {"seeds": list(self.seeds), "unpaired_seeds": list(self.comparison.unpaired)}
             effect["better_by_seed"], effect["worse_by_seed"] = map(list, zip(*self.comparison.scores, strict=True))
         return {
             "claim": self.claim.name,
@@ -83,7 +86,9 @@ class Finding:
             "devices": list(self.devices),
             "verdict": self.verdict.word,
             "reason": self.verdict.reason,
-            "family": self.family,
+            "family": self.claim.family,
+            "family_tested": self.family,
+            "family_listed": self.listed,
             "effect": effect,
         }
 
@@ -137,6 +142,7 @@ class OnCard:
         self.card = card
         self.cells = {cell.entry.name: cell for cell in cells if cell.card == card}
         self._runs = cache(lambda name: finished(self.cells[name], store))
+        self._searching = cache(lambda name: self.cells[name].final(store) is None)
         self._per_user = cache(lambda name, metric: per_user(self._runs(name), store, metric))
         self._records = cache(lambda name: [store.read(run.run_id) for run in self._runs(name).values()])
 
@@ -160,11 +166,17 @@ class OnCard:
             return obstacle
         sides = [(self.cells[name], self._per_user(name, claim.metric)) for name in _sides(claim)]
         for cell, values in sides:
+            if self._searching(cell.entry.name):
+                return f"the grid of {cell.entry.title} is not searched to its end"
             if not values:
                 return f"no records of {cell.entry.title}"
-        if not any(cell.entry.seeded for cell, _ in sides):
+        seeded = [set(values) for cell, values in sides if cell.entry.seeded]
+        if not seeded:
             return "both sides only count: nothing is random, so there is nothing to test"
-        return compare(*shared(sides)) or "the two sides share no seed"
+        compared = compare(*shared(sides))
+        if compared is None:
+            return "the two sides share no seed"
+        return replace(compared, unpaired=tuple(sorted(set.union(*seeded) - set(compared.seeds))))
 
     def proxies(self, claim: Claim) -> tuple[str, ...]:
         """The proxies that the runs on both sides of the claim read."""
@@ -213,10 +225,13 @@ def pooled_over_datasets(found: Iterable[Finding]) -> dict[str, Pooled]:
     """The relative effect of each claim that was tested on two data sets or more, by the claim's name.
 
     A data set of which there are several contents is left out: they are no data sets of their own, and none is meant.
+    So are synthetic ones beside real ones.
     """
+    found = list(found)
+    real = any(finding.effect and finding.card.origin != "synthetic" for finding in found)
     tested: dict[str, dict[str, list[Effect]]] = {}
     for finding in found:
-        if finding.effect:
+        if finding.effect and not (real and finding.card.origin == "synthetic"):
             tested.setdefault(finding.claim.name, {}).setdefault(finding.card.name, []).append(finding.effect)
     over = {name: pooled([one[0] for one in sets.values() if len(one) == 1]) for name, sets in tested.items()}
     return {name: mean for name, mean in over.items() if mean}
@@ -235,15 +250,17 @@ def _findings(here: OnCard, claims: list[Claim], wanted: set[str]) -> list[Findi
         # Without records there is nothing against the null: such a claim takes its place in the family with p = 1.
         p = [one.effect.p if isinstance(one := effects[name], Comparison) else 1.0 for name in possible]
         corrected = dict(zip(possible, holm(p), strict=True))
-        size = max(1, len(possible))
+        size, listed = max(1, len(possible)), sum(claim.family == family for claim in read_claims().values())
         for claim in members:
             comparison = effects[claim.name]
             if isinstance(comparison, str):
-                found[claim.name] = Finding(claim, here.card, Verdict("inconclusive", comparison, 1.0), family=size)
+                found[claim.name] = Finding(
+                    claim, here.card, Verdict("inconclusive", comparison, 1.0), None, size, listed
+                )
                 continue
             verdict = judge(comparison.effect, corrected[claim.name], size, claim.smallest_effect)
             found[claim.name] = Finding(
-                claim, here.card, verdict, comparison, size, here.proxies(claim), here.devices(claim)
+                claim, here.card, verdict, comparison, size, listed, here.proxies(claim), here.devices(claim)
             )
     return [found[claim.name] for claim in made if claim.name in wanted]
 

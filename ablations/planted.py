@@ -29,7 +29,7 @@ from ablations.outcomes import compare, findings, finished, per_user
 from ablations.planning import Plan, plan_on_data
 from ablations.records import Store
 from ablations.studies import read_study
-from ablations.verdicts import holm, judge
+from ablations.verdicts import RULES, holm, judge
 from tmfun.errors import InputError
 from tmfun.model import TMFUN
 from tmfun.recommender import NUMERICS
@@ -136,6 +136,7 @@ def _empty() -> dict[str, Any]:
     """A calibration of this design without data sets."""
     return {
         "schema": calibration.SCHEMA,
+        "rules": RULES,
         "study": STUDY,
         "verdicts_with_seeds": list(SEEDS),
         "numerics": [NUMERICS, TMFUN.numerics],

@@ -24,10 +24,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+RULES = 2  # raised when a verdict or an interval is computed in another way: calibrations made before no longer count
 LEVEL = 0.05
 MOST_SEEDS = 200  # beyond this, "more than 200"
 POWER = 0.8  # the chance of finding an effect that "about n seeds" promises
-EXACT = 14  # seeds up to which all 2^n sign flips are tried
+EXACT = 14  # seeds up to which all 2^n sign flips are tried; beyond, SAMPLED of them
+SAMPLED = 100_000
+SPREAD = 3  # the fewest seeds from which a spread is guessed
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def sign_flip_p(differences: ArrayLike) -> float:
     d = np.asarray(differences, dtype=float)
     if len(d) < 2 or not d.any():
         return 1.0
-    resamples = np.inf if len(d) <= EXACT else 100_000
+    resamples = np.inf if len(d) <= EXACT else SAMPLED
     test = stats.permutation_test(
         (d,), lambda x, axis: x.mean(axis=axis), permutation_type="samples", n_resamples=resamples,
         vectorized=True, rng=np.random.default_rng(0),
@@ -110,29 +113,52 @@ def holm(p: Sequence[float]) -> list[float]:
 def judge(effect: Effect, corrected_p: float, family: int, smallest: float) -> Verdict:
     """The verdict on an effect whose p was corrected within a family; `smallest` is relative to the worse side."""
     margin = smallest * abs(effect.worse)
+    matters = f"{100 * smallest:g} %"
     fewest = fewest_seeds(family)
-    if effect.seeds < fewest:
-        reason = f"{effect.seeds} of the {fewest} seeds that a family of {family} needs"  # and no word on significance
-        return Verdict("inconclusive", reason, corrected_p)
+    if effect.seeds < fewest:  # no word on significance
+        reason = f"{effect.seeds} of the {fewest} seeds that a family of {family} needs"
+        more = f"; {_outlook(effect, margin, family)}" if effect.seeds >= SPREAD else ""
+        return Verdict("inconclusive", reason + more, corrected_p)
+    if effect.better == effect.worse == 0:
+        return Verdict("inconclusive", "both sides score 0 with every seed: there is nothing to compare", corrected_p)
     if -margin <= effect.low and effect.high <= margin:
-        return Verdict("no effect", f"the interval lies within {smallest:.0%} of the worse side", corrected_p)
-    if corrected_p <= LEVEL and effect.low > 0:
-        return Verdict("supported", f"significant: p = {corrected_p:.3f} after Holm's correction", corrected_p)
-    if corrected_p <= LEVEL and effect.high < 0:
-        return Verdict("contradicted", f"significant: p = {corrected_p:.3f} after Holm's correction", corrected_p)
-    needed = seeds_to_settle(effect, margin, fewest)
+        return Verdict("no effect", f"the interval lies within {matters} of the worse side", corrected_p)
+    if corrected_p <= LEVEL and not effect.low <= 0 <= effect.high:
+        p = f"p = {corrected_p:.3f}" if corrected_p >= 0.001 else "p < 0.001"
+        small = (
+            f"; it may be smaller than the {matters} that matter"
+            if min(abs(effect.low), abs(effect.high)) < margin
+            else ""
+        )
+        word = "supported" if effect.low > 0 else "contradicted"
+        return Verdict(word, f"significant: {p} after Holm's correction{small}", corrected_p)
+    return Verdict("inconclusive", _outlook(effect, margin, family), corrected_p)
+
+
+def _outlook(effect: Effect, margin: float, family: int) -> str:
+    needed = seeds_to_settle(effect, margin, family)
     count = f"more than {MOST_SEEDS}" if needed is None else f"about {needed}"
-    return Verdict("inconclusive", f"{count} seeds would settle it, at this spread", corrected_p)
+    return f"{count} seeds would settle it, were effect and spread as found"
 
 
-def seeds_to_settle(effect: Effect, margin: float, fewest: int) -> int | None:
-    """How many seeds would find the effect with the chance POWER, or bound it within the margin; None: too many."""
-    n = np.arange(max(fewest, effect.seeds + 1), MOST_SEEDS + 1)
-    error = effect.deviation / np.sqrt(n)
+def seeds_to_settle(effect: Effect, margin: float, family: int) -> int | None:
+    """How many seeds have the chance POWER to find the effect, or to bound it within the margin, if difference and
+    deviation are as they were found; None: more than MOST_SEEDS.
+
+    Found is what passes the first step of Holm's correction, the strictest: Student's t at 5 % / family, or rather at
+    the largest level below it that n sign flips can reach. Bounded: both one-sided tests of the 95 % interval, their
+    power from below by Bonferroni's inequality.
+    """
+    n = np.arange(max(fewest_seeds(family), effect.seeds + 1), MOST_SEEDS + 1)
+    size, spread = abs(effect.difference), effect.deviation / np.sqrt(n)
+    if not effect.deviation:
+        return int(n[0])
+    flips = 2.0 ** (n - 1)
+    level = np.floor(LEVEL / family * flips) / flips
+    finds = stats.nct.sf(stats.t.ppf(1 - level / 2, n - 1), n - 1, size / spread)
     critical = stats.t.ppf(1 - LEVEL / 2, n - 1)
-    enough = abs(effect.difference) + critical * error < margin
-    if effect.deviation:
-        enough |= stats.nct.sf(critical, n - 1, abs(effect.difference) / error) >= POWER
+    bounds = sum(stats.nct.sf(critical, n - 1, (margin + side * size) / spread) for side in (1, -1)) - 1
+    enough = (finds >= POWER) | (bounds >= POWER)
     return int(n[enough.argmax()]) if enough.any() else None
 
 
@@ -142,10 +168,9 @@ def crossed_interval(differences: ArrayLike) -> tuple[float, float]:
     Users and seeds are random and crossed: d[s,u] = mean + a_s + b_u + e_su. The variance of the mean follows from the
     mean squares of the two-way layout, (MS_seeds + MS_users - MS_rest) / (seeds users), its degrees of freedom from
     Satterthwaite (1946); Searle, Casella and McCulloch, Variance Components (1992), has both. A component whose
-    estimate is negative counts as 0. With two or three seeds it can be narrower than the interval over seeds alone:
-    what varies between users is known well, and Student's t over so few seeds is wide. (nan, nan) with one seed or
-    one user. Raises ValueError for what is no table of
-    finite numbers.
+    estimate is negative counts as 0. It is never narrower than the interval over seeds alone: with two or three seeds
+    the degrees of freedom, borrowed from many users, would promise too much where it is seeds that vary. (nan, nan)
+    with one seed or one user. Raises ValueError for what is no table of finite numbers.
     """
     d = np.asarray(differences, dtype=float)
     if d.ndim != 2 or not d.size or not np.isfinite(d).all():
@@ -165,12 +190,14 @@ def crossed_interval(differences: ArrayLike) -> tuple[float, float]:
     if variance == 0:
         return float(mean), float(mean)
     half = stats.t.ppf(1 - LEVEL / 2, variance**2 / (parts**2 / freedom).sum()) * math.sqrt(variance)
+    half = max(half, stats.t.ppf(1 - LEVEL / 2, seeds - 1) * math.sqrt(of_seeds))
     return float(mean - half), float(mean + half)
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """A relative effect over data sets: the mean of better / worse - 1 on the logarithmic scale, with its interval."""
+    """A relative effect over data sets: the mean of better / worse - 1 on the logarithmic scale, with its interval;
+    nan for two data sets, which tell next to nothing of others."""
 
     datasets: int
     relative: float
@@ -190,4 +217,5 @@ def pooled(effects: Sequence[Effect]) -> Pooled | None:
     if len(logs) < 2:
         return None
     found = paired_effect(logs, np.zeros(len(logs)))
-    return Pooled(len(logs), *(math.expm1(value) for value in (found.difference, found.low, found.high)))
+    interval = (found.low, found.high) if len(logs) > 2 else (math.nan, math.nan)
+    return Pooled(len(logs), *(math.expm1(value) for value in (found.difference, *interval)))

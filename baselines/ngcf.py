@@ -70,7 +70,7 @@ class NGCF(PairwiseRecommender):
         return z_u, z_i
 
     def _z(self, nodes: Tensor | None = None) -> Tensor:
-        """z of all users and items, or of `nodes` (n,): (n, (L + 1) d). Other nodes' last layer is not computed then."""
+        """z of all users and items, or of `nodes` (n,), (n, (L + 1) d): other nodes have no last layer then."""
 
         def rows(x: Tensor) -> Tensor:
             return x if nodes is None else F.embedding(nodes, x)

@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from ablations.controlled import PERMUTED, Survival
+from ablations.claims import Claim
+from ablations.controlled import PERMUTED, Survival, is_about_content
 from ablations.outcomes import Finding, pooled_over_datasets
 from ablations.specification import Specification
-from ablations.verdicts import fewest_seeds
+from ablations.verdicts import EXACT, SAMPLED, fewest_seeds
 from reports.numbers import Change, OnDataset, Result, Spread, change, counted, metric_title, seed_count
 from reports.tables import Column, Number, Row, Table, show
 
@@ -100,7 +101,7 @@ def verdicts(findings: Sequence[Finding], groups: Sequence[OnDataset], survived:
                     f"{effect.seeds if effect else 0} / {fewest_seeds(found.family)}",
                     NONE if effect is None else Number(found.verdict.p),
                     found.verdict.reason,
-                    *([under_permuted_content(permuted.get((claim, found.card)))] if permuted else []),
+                    *([under_permuted_content(claim, permuted.get((claim, found.card)))] if permuted else []),
                     claim.source,
                 ),
                 tuple(notes),
@@ -124,20 +125,30 @@ def verdicts(findings: Sequence[Finding], groups: Sequence[OnDataset], survived:
     caption = f"Verdicts on the claims, on test; {protocols}; {seeds}."
     below = (
         "Effect: better side minus worse side of the claim, paired over seeds, relative to the worse side's mean; in"
-        " brackets the 95 % interval. p: exact sign-flip test after Holm's correction within the claim's family."
-        " Needed: the fewest seeds with which that test can reach 5 %.",
+        f" brackets the 95 % interval. p: sign-flip test, exact up to {EXACT} seeds (beyond, {SAMPLED:,} flips"
+        " are drawn), after Holm's correction within the claim's family. Needed: the fewest seeds with which that"
+        " test can reach 5 %.",
+        *_families(findings),
         "For new users too: the same effect with the crossed seeds x users interval, which asks whether it would hold"
         " for other users like these; it has no part in the verdict, which concerns these users.",
         *(
             (
                 "Under permuted content: the same gain where every item has the content of another. What survives there"
-                " is not a content effect; words follow the 95 % intervals, from as many seeds as the verdict needs.",
+                " is not a content effect. Words are for supported claims, from as many seeds as the verdict needs;"
+                " they follow 95 % intervals that are not corrected.",
             )
             if permuted
             else ()
         ),
     )
     return Table("verdicts", caption, columns, tuple(rows), below, (("protocol", protocols),))
+
+
+def _families(findings: Sequence[Finding]) -> list[str]:
+    """Families of which this study tests a part: the correction is for that part."""
+    sizes = dict.fromkeys((found.claim.family, found.family, found.listed) for found in findings)
+    parts = [f"{tested} of the {listed} claims of `{family}`" for family, tested, listed in sizes if tested < listed]
+    return [f"Corrected are the claims that the study makes and can test here: {', '.join(parts)}."] if parts else []
 
 
 def over_datasets(findings: Sequence[Finding]) -> Table | None:
@@ -156,20 +167,22 @@ def over_datasets(findings: Sequence[Finding]) -> Table | None:
         Column("mean relative effect", 1, interval=True, signed=True, percent=True),
     )
     notes = (
-        "Only ratios are pooled: the mean of log(better / worse), each data set counting once, with the 95 % interval"
-        " of Student's t over data sets. No verdict follows from it.",
+        "Only ratios are pooled: the mean of log(better / worse), each data set counting once however many seeds it"
+        " has, with the 95 % interval of Student's t over data sets, from three on. Synthetic ones are left out beside"
+        " real ones. No verdict follows from it.",
     )
     caption = "Claims tested on two data sets or more: the relative effect on average over them."
     return Table("over-datasets", caption, columns, tuple(rows), notes) if rows else None
 
 
-def under_permuted_content(survival: Survival | None) -> str:
+def under_permuted_content(claim: Claim, survival: Survival | None) -> str:
     """A claim's gain when every item has the content of another, and what became of it."""
     if survival is None:
-        return "not run"
+        return "does not apply: the claim is about a control" if is_about_content(claim) else "not run"
     column = Column("", 1, interval=True, signed=True, percent=True)
     number = show(column, Number(survival.under.relative, *survival.under.relative_interval()))
-    return f"{number}, {counted([len(survival.seeds)])}: {survival.meaning}"
+    verdict = f"**{survival.on_content}**; " if survival.on_content else ""
+    return f"{number}, {counted([len(survival.seeds)])}: {verdict}{survival.meaning}"
 
 
 def datasets(groups: Sequence[OnDataset]) -> Table:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ablations.claims import chosen
-from ablations.controlled import survivals
+from ablations.controlled import Survival, survivals
 from ablations.multiverse import multiverses
 from ablations.outcomes import Finding, findings
 from ablations.planning import Plan
@@ -75,7 +75,7 @@ def _sections(plan: Plan, store: Store, groups: Sequence[OnDataset], found: Sequ
     if found:
         over = contents.over_datasets(found)
         tables = (contents.verdicts(found, groups, survived), *([over] if over else []))
-        sections.append(Section("Verdicts", _headlines(found, groups), tables))
+        sections.append(Section("Verdicts", _headlines(found, groups, survived), tables))
     ablated = [group for group in groups if group.ablated]
     if ablated:
         prose = "Each variant is TMFUN with one part changed, everything else equal, seeds included."
@@ -158,14 +158,19 @@ def _warnings(plan: Plan, groups: Sequence[OnDataset]) -> list[str]:
     return found
 
 
-def _headlines(found: Sequence[Finding], groups: Sequence[OnDataset]) -> str:
+def _headlines(found: Sequence[Finding], groups: Sequence[OnDataset], survived: Sequence[Survival]) -> str:
+    on_content = {(each.claim, each.card): each.on_content for each in survived if each.on_content}
     lines = []
     for group in groups:
         here = [finding for finding in found if finding.card == group.card]
         counts = Counter(finding.verdict.word for finding in here)
         summary = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word])
         lines.append(f"On **{group.label}**: {summary}.\n")
-        lines += [f"- **{finding.verdict.word}**: {finding.claim.sentence} {_evidence(finding)}" for finding in here]
+        for finding in here:
+            word = finding.verdict.word
+            if control := on_content.get((finding.claim, finding.card)):
+                word += f", {control}"
+            lines.append(f"- **{word}**: {finding.claim.sentence} {_evidence(finding)}")
         lines.append("")
     return "\n".join(lines).strip()
 

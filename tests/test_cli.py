@@ -122,15 +122,96 @@ def test_check_strict_fails_on_a_contradicted_claim_only(
     assert main(["check", "--study", str(study_file), "--strict"]) == 1
 
 
-def test_check_run_trains_what_the_claims_that_are_asked_for_lack(
+def test_check_run_trains_the_whole_family_and_nothing_else(
     on_disk: Path, study_file: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["check", "design-card", "--study", str(study_file), "--run"]) == 0
+    """The command beside a verdict redoes it: the family's other claims take part in the correction."""
+    text = study_file.read_text().replace('"no-attention"]', '"no-attention", "no-contrastive"]')
+    study_file.write_text(text.replace('"attention-fusion"', '"attention-fusion", "contrastive-loss"'))
+    assert main(["check", "attention-fusion", "--study", str(study_file), "--run"]) == 0
     printed = capsys.readouterr().out
-    assert "popularity" not in printed and "4 runs done" in printed
-    assert "attention-fusion: INCONCLUSIVE on disk" in printed
+    assert "popularity" not in printed and "6 runs done" in printed
+    assert "attention-fusion: INCONCLUSIVE on disk" in printed and "contrastive-loss:" not in printed
+    assert "corrected for 2 of the 4 claims of design-card" in printed
     store.refresh()
-    assert len(store) == 4
+    assert len(store) == 6
+
+
+@pytest.fixture
+def shipped(on_disk: Path, study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of shipped studies: `few`, with one seed, and `more`, with two."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    text = study_file.read_text()
+    (folder / "few.toml").write_text(text.replace("seeds = 2", "seeds = 1").replace("popularity", "mf-bpr"))
+    (folder / "more.toml").write_text(text)
+    monkeypatch.setattr("ablations.studies.FOLDER", folder)
+    return folder
+
+
+def test_a_claim_that_several_studies_make_is_answered_once_from_the_most_seeds(
+    shipped: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for study in ("few", "more"):
+        assert main(["run", study]) == 0
+    capsys.readouterr()
+    assert main(["check", "attention-fusion"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("attention-fusion: ") == 1
+    assert "2 seeds" in printed and "study more; also in few: inconclusive, 1 seed" in printed
+    assert main(["check", "attention-fusion", "--json"]) == 0
+    (table,) = json.loads(capsys.readouterr().out)
+    assert table["study"] == "more" and table["again"] == "tmfun check attention-fusion --study more --run"
+
+
+def test_check_run_finds_the_study_by_itself(shipped: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "more"]) == 0
+    (shipped / "other.toml").write_text((shipped / "few.toml").read_text().replace("claims =", "# claims ="))
+    assert main(["check", "attention-fusion", "--run"]) == 0
+    assert "--study more --run" in capsys.readouterr().out
+    assert main(["check", "multi-step-fusion", "--run"]) == 2
+    assert "no shipped study makes the claim 'multi-step-fusion'" in capsys.readouterr().err
+
+
+def test_a_claim_that_a_study_does_not_make_is_named(
+    on_disk: Path, study_file: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(study_file)]) == 0
+    assert main(["check", "attention-fusion", "own-content", "--study", str(study_file)]) == 0
+    captured = capsys.readouterr()
+    assert "makes no claim 'own-content'; made by: " in captured.err and "attention-fusion: " in captured.out
+    assert main(["check", "own-content", "--study", str(study_file)]) == 2
+
+
+def test_a_study_without_claims_has_nothing_to_check(
+    on_disk: Path, study_file: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study_file.write_text(study_file.read_text().replace("claims =", "# claims ="))
+    assert main(["run", str(study_file)]) == 0
+    assert main(["check", "--study", str(study_file)]) == 0
+    assert "the study makes none" in capsys.readouterr().out
+
+
+def test_what_becomes_of_a_gain_under_a_control_stands_beside_the_verdict(
+    on_disk: Path, study_file: Path, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ablations import controlled
+
+    study_file.write_text(study_file.read_text() + "\n")
+    text = study_file.read_text().replace('"no-attention"]', '"no-attention"]\ncontrols = ["items-permuted"]')
+    study_file.write_text(text)
+    assert main(["run", str(study_file)]) == 0
+    capsys.readouterr()
+    assert main(["check", "--study", str(study_file)]) == 0
+    printed = capsys.readouterr().out
+    assert "under the control items-permuted: " in printed and "2 seeds): too few seeds to say" in printed
+    monkeypatch.setattr(controlled.Survival, "word", property(lambda self: "survives"))
+    assert main(["check", "--study", str(study_file)]) == 0
+    assert "attention-fusion: INCONCLUSIVE, not a content effect, on disk" in capsys.readouterr().out
+    assert main(["check", "--study", str(study_file), "--json"]) == 0
+    (table,) = json.loads(capsys.readouterr().out)
+    (control,) = table["controls"]
+    assert (control["control"], control["word"], control["seeds"]) == ("items-permuted", "survives", [0, 1])
 
 
 def test_a_claim_on_two_data_sets_is_pooled_below_them(
@@ -311,7 +392,7 @@ def test_a_bad_study_is_one_sentence_and_exit_code_2(
     [
         (["plan", "quik"], "unknown study 'quik' (did you mean 'quick'?)"),
         (["check", "atention"], "unknown claim 'atention'"),
-        (["check", "--run"], "check --run needs --study"),
+        (["check", "--run"], "check --run needs claims, or --study"),
         (["check"], "no records of any shipped study"),
         (["report", "quick"], "no records of quick"),
         (["run", "smoke", "--device", "cuda:7"], "no device 'cuda:7'"),

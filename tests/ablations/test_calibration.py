@@ -10,6 +10,7 @@ from scipy import stats
 from ablations import calibration
 from ablations.calibration import ITEM_USERS, SEEDS, USERS, Scenario, simulate
 from ablations.outcomes import compare
+from ablations.verdicts import RULES
 from tmfun.errors import InputError
 from tmfun.streams import numpy_stream
 
@@ -77,7 +78,7 @@ def test_wilson_by_its_formula() -> None:
 
 def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "new" / "statistics.json"
-    table = {"schema": calibration.SCHEMA, "text": 'a "quoted"\nline', "rows": [{"a": 1}, {"a": 2}]}
+    table = {"schema": calibration.SCHEMA, "rules": RULES, "text": 'a "quoted"\nline', "rows": [{"a": 1}, {"a": 2}]}
     for rows in ([], [{"a": 1}], table["rows"]):
         calibration.write(path, {**table, "rows": rows}, "rows")
         assert calibration.read(path) == {**table, "rows": rows}
@@ -92,6 +93,7 @@ def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
         ("[]", "not a complete calibration"),
         ("{}", "not a complete calibration"),
         (json.dumps({"schema": 99}), "schema 99"),
+        (json.dumps({"schema": calibration.SCHEMA, "rules": RULES - 1}), "made with other rules for verdicts"),
         (None, "no such file; first: tmfun calibrate statistics"),
     ],
 )

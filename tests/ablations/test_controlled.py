@@ -1,16 +1,18 @@
 """Claims under a control: the four sides, their pairing, and the words."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ablations.controlled import MEANING, Survival, survivals
+from ablations.claims import chosen
+from ablations.controlled import MEANING, PERMUTED, Survival, is_about_content, survivals
 from ablations.outcomes import findings
 from ablations.planning import Plan, unfold
 from ablations.records import Store
 from ablations.studies import read_study
-from ablations.verdicts import fewest_seeds, paired_effect
+from ablations.verdicts import Effect, fewest_seeds, paired_effect
 from tmfun.dataset import Dataset
 
 STUDY = """
@@ -82,9 +84,9 @@ def test_a_side_without_content_is_its_own_counterpart(plan: Plan, store: Store,
 @pytest.mark.parametrize(
     ("hits", "word"),
     [
-        ({"full": 70, "items-permuted": 70}, "survives"),
+        ({"full": 70, "items-permuted": 70}, "survives at least in part"),
         ({"full": 90, "items-permuted": 65}, "survives in part"),
-        ({"full": 80, "items-permuted": 40}, "goes"),
+        ({"full": 80, "items-permuted": 40}, "goes at least in part"),
         ({"full": 40, "items-permuted": 80}, "no gain"),
     ],
 )
@@ -92,6 +94,58 @@ def test_words(hits: dict[str, int], word: str, plan: Plan, store: Store, toy: D
     write(plan, store, toy, hits)
     assert found(plan, store)["attention-fusion", "items-permuted"].word == word
     assert word in MEANING
+
+
+def survival(under: tuple[float, float], lost: tuple[float, float], verdict: str = "supported", **changes) -> Survival:
+    """A gain of 10 % of 0.1, and the intervals of what is left of it and of what is lost, in % of 0.1."""
+
+    def effect(low: float, high: float) -> Effect:
+        return Effect(8, 0.1, 0.1, (low + high) / 2000, 0.001, low / 1000, high / 1000, 0.01)
+
+    claim = replace(chosen(["attention-fusion"])[0], smallest_effect=0.01)
+    base = Survival(
+        claim, None, PERMUTED, effect(8, 12), effect(*under), effect(*lost), tuple(range(8)), 8, verdict, ()
+    )  # type: ignore[arg-type]
+    return replace(base, **changes)
+
+
+@pytest.mark.parametrize(
+    ("under", "lost", "word", "on_content"),
+    [
+        ((8, 12), (-1, 1), "survives", "not a content effect"),
+        ((8, 12), (-2, 4), "survives at least in part", "at least in part not a content effect"),
+        ((3, 7), (3, 7), "survives in part", "in part not a content effect"),
+        ((-1, 0.9), (8, 12), "goes", "a content effect"),
+        ((-1, 4), (6, 11), "goes at least in part", "at least in part a content effect"),
+        ((-1, 11), (-1, 11), "unsettled", ""),
+    ],
+)
+def test_an_interval_that_holds_0_is_no_proof_that_nothing_is_left(
+    under: tuple[float, float], lost: tuple[float, float], word: str, on_content: str
+) -> None:
+    each = survival(under, lost)
+    assert (each.word, each.on_content) == (word, on_content)
+    assert survival(under, lost, control="noise").on_content == "", "it is the permuted items that tell"
+
+
+@pytest.mark.parametrize("verdict", ["inconclusive", "no effect", "contradicted"])
+def test_nothing_survives_of_what_is_not_supported(verdict: str) -> None:
+    each = survival((-1, 0.5), (8, 12), verdict)
+    assert each.word == "no gain" and each.on_content == ""
+
+
+def test_for_machines_numbers_are_relative_to_the_worse_side() -> None:
+    table = survival((-1, 0.9), (8, 12)).to_json()
+    assert (table["word"], table["control"]) == ("goes", PERMUTED)
+    assert table["under_control_high"] == pytest.approx(0.009) and table["gain_low"] == pytest.approx(0.08)
+    assert table["gain"] == pytest.approx(0.1) and len(table["seeds"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "about"), [("own-content", True), ("second-modality", True), ("attention-fusion", False)]
+)
+def test_no_control_is_laid_over_a_claim_about_one(name: str, about: bool) -> None:
+    assert is_about_content(chosen([name])[0]) == about
 
 
 def test_few_seeds_say_nothing(tmp_path: Path, toy: Dataset, store: Store) -> None:

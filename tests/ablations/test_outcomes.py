@@ -154,7 +154,8 @@ def test_all_zero_and_identical_results(plan: Plan, store: Store, toy: Dataset) 
             store.write(run, toy, ranks, {}, {"proxies": []}, {"device": "cpu"})
     store.refresh()
     finding = findings(plan, store)[0]
-    assert finding.verdict.word == "no effect" and finding.effect is not None and finding.effect.better == 0
+    assert finding.verdict.word == "inconclusive" and "both sides score 0" in finding.verdict.reason
+    assert finding.effect is not None and finding.effect.better == 0
     table = finding.to_json()["effect"]
     assert (table["relative"], table["for_new_users_low"], table["low"]) == (None, None, 0)
 

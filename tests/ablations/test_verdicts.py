@@ -129,7 +129,9 @@ def test_a_gain_too_small_to_matter_is_no_effect_even_if_every_seed_shows_it() -
 def test_too_few_seeds_for_the_family_are_named_and_never_significant() -> None:
     verdict = judge(noisy(0.01, 0.0001, 7), 0.016, 4, 0.01)
     assert verdict.word == "inconclusive"
-    assert verdict.reason == "7 of the 8 seeds that a family of 4 needs"
+    assert verdict.reason.startswith("7 of the 8 seeds that a family of 4 needs; about 8 seeds would settle it")
+    two = judge(noisy(0.01, 0.0001, 2), 1.0, 4, 0.01).reason
+    assert two == "2 of the 8 seeds that a family of 4 needs", "two seeds show no spread to guess from"
     assert "significant" in judge(noisy(0.01, 0.0001, 8), 0.03, 4, 0.01).reason
 
 
@@ -144,7 +146,9 @@ def test_one_seed_has_no_interval_and_all_zero_metrics_no_relative_effect() -> N
     assert math.isnan(one.low) and math.isnan(one.high) and one.p == 1.0
     zero = effect_of([0.0] * 8, [0.0] * 8)
     assert math.isnan(zero.relative) and all(map(math.isnan, zero.relative_interval()))
-    assert judge(zero, 1.0, 1, 0.01).word == "no effect"
+    verdict = judge(zero, 1.0, 1, 0.01)
+    assert verdict.word == "inconclusive" and "both sides score 0" in verdict.reason
+    assert judge(effect_of([0.1] * 8, [0.0] * 8), 0.01, 1, 0.01).word == "supported", "no ratio is needed for that"
 
 
 def test_scores_that_are_no_numbers_are_refused() -> None:
@@ -160,15 +164,52 @@ def test_different_numbers_of_seeds_are_refused() -> None:
         paired_effect([0.1, 0.2], [0.1])
 
 
-def test_the_seeds_that_settle_it_have_the_power_they_promise() -> None:
-    effect = noisy(0.002, 0.003, 8)
-    needed = seeds_to_settle(effect, 0.0001, 6)
-    assert needed is not None and needed > 8
-    draw = np.random.default_rng(1)
-    found = stats.ttest_1samp(draw.normal(0.002, 0.003, (4000, needed)), 0, axis=1).pvalue < 0.05
-    assert 0.77 < np.mean(found) < 0.9
-    fewer = stats.ttest_1samp(draw.normal(0.002, 0.003, (4000, needed - 3)), 0, axis=1).pvalue < 0.05
-    assert np.mean(fewer) < np.mean(found)
+def p_of_all_flips(d: np.ndarray) -> np.ndarray:
+    """The exact sign-flip p of many studies at once, (studies, seeds)."""
+    signs = np.array(list(itertools.product((1.0, -1.0), repeat=d.shape[1] - 1)))
+    means = np.abs(np.column_stack([d.sum(axis=1), d @ np.column_stack([np.ones(len(signs)), signs]).T]))
+    return (means[:, 1:] >= means[:, :1] - 1e-9).mean(axis=1)
+
+
+@pytest.mark.parametrize(("size", "family"), [(1.5, 1), (1.5, 4), (1.2, 4), (1.6, 19)])
+def test_the_seeds_that_settle_it_have_the_power_they_promise(size: float, family: int) -> None:
+    """Power of what decides: the sign-flip test after Holm's first step, and the interval."""
+    needed = seeds_to_settle(noisy(0.001 * size, 0.001, 6), 1e-9, family)
+    assert needed is not None and 6 < needed < 14
+
+    def found(seeds: int) -> float:
+        d = np.random.default_rng(1).normal(size, 1, (600, seeds))
+        return np.mean((p_of_all_flips(d) * family <= 0.05) & (stats.ttest_1samp(d, 0, axis=1).pvalue < 0.05))
+
+    assert 0.74 < found(needed) < 0.93
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 0.002), (0.0003, 0.001)])
+def test_so_have_those_that_bound_it(mean: float, deviation: float) -> None:
+    needed = seeds_to_settle(noisy(mean, deviation, 6), 0.001, 1)
+    assert needed is not None and needed > 10
+    d = np.random.default_rng(1).normal(mean, deviation, (4000, needed))
+    low, high = stats.ttest_1samp(d, 0, axis=1).confidence_interval(0.95)
+    assert 0.78 < np.mean((low >= -0.001) & (high <= 0.001)) < 0.86
+
+
+def test_the_larger_the_family_the_more_seeds_it_takes() -> None:
+    needed = [seeds_to_settle(noisy(0.001, 0.001, 8), 1e-9, family) for family in (1, 4, 19)]
+    assert needed == sorted(set(needed))
+
+
+def test_what_is_supported_may_still_be_too_small_to_matter() -> None:
+    assert "may be smaller than the 1 % that matter" in judge(noisy(0.002, 0.0015, 8), 0.01, 1, 0.01).reason
+    assert "may be smaller" not in judge(noisy(0.01, 0.001, 8), 0.01, 1, 0.01).reason
+
+
+@pytest.mark.parametrize(("smallest", "said"), [(0.005, "0.5 %"), (0.01, "1 %"), (0.025, "2.5 %")])
+def test_the_reason_names_the_smallest_effect_as_it_is(smallest: float, said: str) -> None:
+    assert f"within {said} of the worse side" in judge(constant(0.0, 8), 1.0, 1, smallest).reason
+
+
+def test_a_small_p_is_no_zero() -> None:
+    assert "p < 0.001" in judge(noisy(0.01, 0.001, 12), 0.0002, 1, 0.01).reason
 
 
 def test_an_effect_that_no_number_of_seeds_settles_says_so() -> None:
@@ -199,7 +240,9 @@ def test_the_crossed_interval_follows_from_the_mean_squares_of_an_analysis_of_va
     variance = squares.sum() / d.size
     df = squares.sum() ** 2 / (squares**2 / table["df"]).sum()
     assert variance > max(squares) / d.size, "no component is negative here"
-    assert crossed_interval(d) == pytest.approx(stats.t.interval(0.95, df, d.mean(), math.sqrt(variance)))
+    both = stats.t.interval(0.95, df, d.mean(), math.sqrt(variance))
+    seeds_alone = stats.t.interval(0.95, seeds - 1, d.mean(), math.sqrt(squares[0] / d.size))
+    assert crossed_interval(d) == pytest.approx((min(both[0], seeds_alone[0]), max(both[1], seeds_alone[1])))
 
 
 def test_where_only_one_thing_varies_the_crossed_interval_is_students_over_it() -> None:
@@ -217,6 +260,21 @@ def test_the_crossed_interval_covers_the_mean_of_a_design_with_known_components(
     assert 0.93 <= covered <= 0.985
     true_error = math.sqrt(0.1**2 / seeds + 0.5**2 / 60 + 1 / (60 * seeds))
     assert np.median(np.ptp(intervals, axis=1)) < 6 * true_error
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+@pytest.mark.parametrize("of_seeds", [0.05, 0.2])
+def test_it_is_never_narrower_than_the_interval_over_seeds_and_covers_where_seeds_vary_most(
+    seeds: int, of_seeds: float
+) -> None:
+    covered = []
+    for draw in range(800):
+        d = layout(draw, seeds, 400, of_seeds, 1.0, 1.0)
+        low, high = crossed_interval(d)
+        effect = paired_effect(d.mean(axis=1), np.zeros(seeds))
+        assert low <= effect.low + 1e-12 and high >= effect.high - 1e-12
+        covered.append(low <= 0 <= high)
+    assert np.mean(covered) >= 0.93
 
 
 def test_edges_of_the_crossed_interval() -> None:
@@ -247,3 +305,4 @@ def test_what_has_no_ratio_is_not_pooled() -> None:
     assert pooled([one]) is None and pooled([one, zero]) is None and pooled([]) is None
     found = pooled([one, zero, one])
     assert found is not None and (found.datasets, found.relative) == (2, pytest.approx(1.0))
+    assert math.isnan(found.low) and math.isnan(found.high), "two data sets say nothing of others"

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from tmfun import __version__
-from tmfun.cli import data, everything, findings, machine, models, runs
+from tmfun.cli import check, data, everything, findings, machine, models, runs
 from tmfun.cli.common import BAD_INPUT, FAILED, INTERRUPTED
 from tmfun.errors import InputError
 
@@ -35,6 +35,6 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"tmfun {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for part in (everything, runs, findings, data, models, machine):
+    for part in (everything, runs, findings, check, data, models, machine):
         part.declare(commands)
     return top

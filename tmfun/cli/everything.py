@@ -2,7 +2,7 @@
 
 import argparse
 
-from tmfun.cli import findings, runs
+from tmfun.cli import check, findings, runs
 from tmfun.cli.common import Commands, command
 
 
@@ -19,5 +19,5 @@ def _all(options: argparse.Namespace) -> int:
     print("== 2. Report: tables and figures from the records")
     findings.report(options)
     print("== 3. Check: a verdict on each claim")
-    findings.check(options)
+    check.check(options)
     return code
