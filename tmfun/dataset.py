@@ -33,6 +33,7 @@ class Modality:
                 the item itself counted; where present they define the modality's graph
     cosine      (items, k) float32: the cosines of those neighbours
     origin      "original", "proxy" (known substitutes), "synthetic" (generated here), or "as supplied"
+    search      how the neighbours were found, a JSON object, where their file says so; no part of the content hash
     """
 
     name: str
@@ -40,6 +41,7 @@ class Modality:
     neighbours: NDArray[np.int32] | None = None
     cosine: NDArray[np.float32] | None = None
     origin: str = "as supplied"
+    search: str | None = None
 
     def check(self, items: int, where: str) -> None:
         """Raise InputError unless the arrays are complete, finite and of one row per item."""

@@ -1,5 +1,6 @@
 """A modality's arrays by themselves, and beside each other: no interactions are needed."""
 
+import json
 from itertools import combinations
 
 import numpy as np
@@ -108,6 +109,17 @@ def _duplicates(about: str, features: NDArray[np.float32]) -> Finding:
     return Finding(about, "duplicate rows", level, sentence, {"rows": rows, "most": most})
 
 
+def _told(search: str | None) -> str:
+    """What a neighbours file says on how its neighbours were found, if it says so."""
+    try:
+        how = json.loads(search or "{}")
+        if how["search"] == "exact":
+            return ", searched exactly"
+        return f", searched approximately: recall {float(how['recall']):.3f} on {int(how['recall_rows']):,} rows"
+    except (ValueError, TypeError, LookupError):  # another program's words
+        return ""
+
+
 def _neighbours(about: str, modality: Modality, items: int) -> list[Finding]:
     ids, cosine = modality.neighbours, modality.cosine
     assert ids is not None
@@ -116,7 +128,8 @@ def _neighbours(about: str, modality: Modality, items: int) -> list[Finding]:
         return [Finding(about, "neighbour rows", "error", sentence, {"rows": len(ids), "items": items})]
     if cosine is None or cosine.shape != ids.shape:
         return [Finding(about, "cosines", "error", "neighbours and their cosines differ in shape")]
-    found = [Finding(about, "neighbours", "ok", f"{ids.shape[1]} neighbours per item", {"k": ids.shape[1]})]
+    sentence = f"{ids.shape[1]} neighbours per item{_told(modality.search)}"
+    found = [Finding(about, "neighbours", "ok", sentence, {"k": ids.shape[1]})]
     outside = ((ids < 0) | (ids >= items)).any(axis=1)
     if outside.any():
         sentence = f"{outside.sum():,} rows hold an id outside 0..{items - 1}, such as row {np.flatnonzero(outside)[0]}"

@@ -1,6 +1,7 @@
 """What the commands share: exit codes, how a command is declared, how things are put in words."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,21 @@ def positive(text: str) -> int:
 def count(number: int, what: str) -> str:
     """`1 seed`, `2 seeds`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+class Progress:
+    """Shares in place on a terminal; in a pipe a plain line for what is done. On stderr, beside the results."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def __call__(self, what: str, share: float) -> None:
+        terminal = sys.stderr.isatty()
+        line = f"{what}: {share:.0%}" if terminal else f"{what}: done"
+        if line != self._shown and (terminal or share >= 1):
+            self._shown = line
+            start, end = ("\r", "\033[K") if terminal else ("", "\n")
+            print(start + line, end=end + "\n" * (terminal and share >= 1), file=sys.stderr, flush=True)
 
 
 def described(card: "Card") -> str:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tmfun.cli import fetch, prepare
+from tmfun.cli import fetch, neighbours, prepare
 from tmfun.cli.common import DONE, FAILED, Commands, command, described, prints_json
 from tmfun.errors import InputError
 
@@ -26,6 +26,7 @@ def declare(commands: Commands) -> None:
 
     fetch.declare(actions)
     prepare.declare(actions)
+    neighbours.declare(actions)
 
     text = "write a data set in another layout, as a new folder"
     convert = command(actions, "convert", _convert, text, "data convert baby recbole elsewhere/baby")

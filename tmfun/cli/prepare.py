@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tmfun import PROJECT
-from tmfun.cli.common import DONE, Commands, command, positive, prints_json
+from tmfun.cli.common import DONE, Commands, Progress, command, positive, prints_json
 from tmfun.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def _prepare_amazon(options: argparse.Namespace) -> int:
         model=model,
         text_features=options.text_features,
     )
-    sheet = prepare_amazon(options.folder, options.category, out, _options(options), content, _Progress())
+    sheet = prepare_amazon(options.folder, options.category, out, _options(options), content, Progress())
     _print_datasheet(sheet, out, options.json)
     if content.text and "text" not in sheet["result"]["modalities"] and not options.json:
         print(
@@ -106,7 +105,7 @@ def _prepare_table(options: argparse.Namespace) -> int:
         not options.no_header,
     )
     out = (options.out or PROJECT / "data" / options.file.name.split(".")[0].lower()).resolve()
-    _print_datasheet(prepare_table(options.file, columns, out, _options(options), _Progress()), out, options.json)
+    _print_datasheet(prepare_table(options.file, columns, out, _options(options), Progress()), out, options.json)
     return DONE
 
 
@@ -129,18 +128,3 @@ def _print_datasheet(sheet: "Datasheet", out: Path, as_json: bool) -> None:
     print(f"  {out}  (sources and options: {out / 'prepared.json'})")
     if out.parent not in [place.resolve() for place in formats.places()]:
         print(f"  set TMFUN_DATA={out.parent} to use it by its name, {out.name}")
-
-
-class _Progress:
-    """Shares in place on a terminal; in a pipe a plain line for what is done. On stderr, beside the results."""
-
-    def __init__(self) -> None:
-        self._shown = ""
-
-    def __call__(self, what: str, share: float) -> None:
-        terminal = sys.stderr.isatty()
-        line = f"{what}: {share:.0%}" if terminal else f"{what}: done"
-        if line != self._shown and (terminal or share >= 1):
-            self._shown = line
-            start, end = ("\r", "\033[K") if terminal else ("", "\n")
-            print(start + line, end=end + "\n" * (terminal and share >= 1), file=sys.stderr, flush=True)

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from numpy.typing import NDArray
+
 from tmfun import PROJECT
 from tmfun.dataset import Dataset
 from tmfun.errors import InputError
 from tmfun.formats import lattice, mmrec, recbole, synthetic
+from tmfun.formats.modalities import open_features
 
 
 class Layout(Protocol):
@@ -85,6 +88,16 @@ def read(folder: Path) -> Dataset:
     if layout is None:
         raise InputError(f"{folder}: no data set in any of the layouts {', '.join(LAYOUTS)}")
     return LAYOUTS[layout].read(folder).check()
+
+
+def features(folder: Path) -> dict[str, NDArray | None]:
+    """The features of each modality of the data set in `folder`, by name; None where there are neighbours only.
+
+    Files of features are opened, not read; in RecBole's layout features may stand in a table, and that is read.
+    """
+    if layout_of(folder) == "recbole":
+        return {modality.name: modality.features for modality in recbole.read(folder).modalities}
+    return open_features(folder)
 
 
 def layout_of(folder: Path) -> str | None:

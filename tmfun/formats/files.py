@@ -6,9 +6,9 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,31 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def new_file(path: Path, replace: bool = False) -> Iterator[IO[bytes]]:
+    """A stream to write into; what was written takes the name `path` when the block ends, and is gone if it fails.
+
+    Raises InputError where `path` is there already and not to be replaced, or its folder cannot be written; both are
+    seen before the block begins.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+    refusal = InputError(f"{path}: exists already, and is not replaced")
+    if path.exists() and not replace:
+        raise refusal
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as stream:
+            yield stream
+        if path.exists() and not replace:  # by another process, in the meantime
+            raise refusal
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 # -- tables

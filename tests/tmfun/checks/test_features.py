@@ -142,6 +142,27 @@ def test_a_defect_in_a_neighbours_file_is_told_with_its_number(case: str, strong
     assert (found.level, found.numbers[number]) == (level, value)
 
 
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        (None, ""),
+        ('{"search": "exact", "k": 10}', ", searched exactly"),
+        (
+            '{"search": "approximate", "recall": 0.98765, "recall_rows": 1000}',
+            ", searched approximately: recall 0.988 on 1,000 rows",
+        ),
+        ("by hand", ""),
+        ('["exact"]', ""),
+        ('{"search": "approximate", "recall": null}', ""),
+    ],
+)
+def test_how_a_files_neighbours_were_found_is_told(search: str | None, told: str, strong: Dataset, shop: Any) -> None:
+    image = strong.modality("image")
+    assert image.neighbours is not None
+    found = shop.find(check(strong, replace(image, search=search)), "neighbours")
+    assert (found.level, found.sentence) == ("ok", f"{image.neighbours.shape[1]} neighbours per item{told}")
+
+
 @pytest.mark.parametrize("rows", [1, -2, 50])
 def test_rows_of_a_file_that_moved_without_their_ids_are_told_by_how_much(
     rows: int, strong: Dataset, shop: Any

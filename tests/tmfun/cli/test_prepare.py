@@ -9,6 +9,7 @@ import pytest
 
 from tmfun import formats, splits
 from tmfun.cli import main, prepare
+from tmfun.cli.common import Progress
 from tmfun.preparing import texts
 
 
@@ -76,7 +77,7 @@ def test_every_option_reaches_the_datasheet(
 
 def test_a_terminal_sees_shares_in_place(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    progress = prepare._Progress()
+    progress = Progress()
     for share in (0.1, 0.101, 0.5, 1.0):
         progress("reading x", share)
     shown = capsys.readouterr().err

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tmfun.errors import InputError
-from tmfun.formats.files import header, in_id_order, new_folder, numbered, numbers, own, read_table
+from tmfun.formats.files import header, in_id_order, new_file, new_folder, numbered, numbers, own, read_table
 
 HERE = Path("there.inter")
 
@@ -49,6 +49,37 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     with pytest.raises(InputError, match="below: cannot be written"), new_folder(tmp_path / "file" / "below"):
         pass
+
+
+# -- files
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file"
+    with new_file(path) as stream:
+        stream.write(b"old")
+        assert not path.exists()
+    for replace in (False, True):
+        with pytest.raises(KeyError if replace else InputError), new_file(path, replace) as stream:
+            stream.write(b"new")
+            raise KeyError
+    assert path.read_bytes() == b"old"
+    with new_file(path, replace=True) as stream:
+        stream.write(b"new")
+    assert path.read_bytes() == b"new" and list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_came_in_the_meantime_stays(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="exists already"), new_file(tmp_path / "file") as stream:
+        stream.write(b"mine")
+        (tmp_path / "file").write_bytes(b"theirs")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"theirs"]
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(InputError, match="below: cannot be written"), new_file(tmp_path / "file" / "below"):
+        raise AssertionError
 
 
 # -- tables

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tmfun.dataset import Modality
+from tmfun.dataset import Dataset, Modality
 from tmfun.errors import InputError
 from tmfun.formats import modalities
-from tmfun.formats.modalities import read_modalities, write_modalities
+from tmfun.formats.modalities import open_features, read_modalities, write_modalities
 
 FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3) - 5
 IDS = np.array([[0, 1], [1, 2], [2, 3], [3, 0]], dtype=np.int32)
@@ -53,6 +53,46 @@ def test_features_can_be_left_to_another_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["both_neighbours.npz"]
 
 
+def test_what_a_neighbours_file_says_of_itself_is_kept_and_no_part_of_the_content(tmp_path: Path) -> None:
+    told = [Modality("image", FEATURES, IDS, COSINE, search=search) for search in ('{"search": "exact"}', None)]
+    write_modalities(told[:1], tmp_path)  # type: ignore[arg-type]
+    (found,) = read_modalities(tmp_path)
+    assert found.search == told[0].search
+    pairs = np.array([[0, 0], [1, 1]])
+    sets = [Dataset("x", 2, 4, pairs, pairs, pairs, (modality,)) for modality in told]
+    assert sets[0].content_hash == sets[1].content_hash
+
+
+@pytest.mark.parametrize("search", [np.arange(3), np.array(["a", "b"]), np.array(b"text")])
+def test_other_members_of_the_archive_are_passed_over(folder: Path, search: np.ndarray) -> None:
+    more = {"search": search, "objects": np.array([{}], dtype=object)}
+    np.savez(folder / "text_neighbours.npz", neighbours=IDS, cosine=COSINE, **more)
+    text = read_modalities(folder)[1]
+    assert text.search is None
+    np.testing.assert_array_equal(text.neighbours, IDS)  # type: ignore[arg-type]
+
+
+def test_features_are_opened_without_being_read(folder: Path) -> None:
+    found = open_features(folder)
+    assert list(found) == ["image", "text"] and found["text"] is None
+    assert isinstance(found["image"], np.memmap)
+    np.testing.assert_array_equal(found["image"], FEATURES)
+
+
+@pytest.mark.parametrize("content", ["nothing", "half", "npz", "objects"])
+def test_a_file_that_cannot_be_opened_is_named(folder: Path, content: str) -> None:
+    path = folder / "image_feat.npy"
+    if content in ("nothing", "half"):
+        path.write_bytes(path.read_bytes()[: -20 if content == "half" else 0])
+    elif content == "npz":
+        path.write_bytes((folder / "text_neighbours.npz").read_bytes())
+    else:
+        np.save(path, np.array([{}], dtype=object))
+    with pytest.raises(InputError, match=r"image_feat\.npy: not a complete numpy file") as error:
+        open_features(folder)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("file", ["image_feat.npy", "text_neighbours.npz"])
 def test_whatever_byte_is_wrong_the_file_is_named(folder: Path, file: str) -> None:
     """numpy, zipfile and tokenize raise a dozen kinds of errors for it."""
@@ -80,11 +120,13 @@ def test_known_features_are_recognised_by_hash(folder: Path, monkeypatch: pytest
     assert read_modalities(folder)[0].origin == "as supplied"
 
 
-def test_the_hash_of_features_depends_on_values_and_shape_alone() -> None:
+def test_the_hash_of_features_depends_on_values_and_shape_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     base = modalities.features_hash(FEATURES)
     assert modalities.features_hash(np.asfortranarray(FEATURES)) == base
     assert modalities.features_hash(FEATURES.reshape(3, 4)) != base
     assert modalities.features_hash(FEATURES[::-1]) != base
+    monkeypatch.setattr(modalities, "HASHED", 3)  # rows at a time
+    assert modalities.features_hash(FEATURES) == base
 
 
 def test_the_shipped_table_of_known_features_is_sound() -> None:
