@@ -46,7 +46,7 @@ class NGCF(PairwiseRecommender):
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.l2, self.dropout = settings.l2, settings.dropout
+        self.dropout = settings.dropout
         self.sizes = [dataset.users, dataset.items]
         d = settings.dimension
         self.user_embedding = xavier(seed, "user_embedding", dataset.users, d)
