@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from baselines import model_class
 from tmfun import controls, formats
 from tmfun.dataset import Dataset
 from tmfun.errors import InputError
-from tmfun.settings import read_settings
+from tmfun.settings import per_run, read_settings
 from tmfun.stacking import fit_stacked
 from tmfun.training import Fitted, Training, be_deterministic, fit
 
@@ -38,19 +39,19 @@ def execute(specification: Specification, store: Store, device: str = "cpu", qui
 def execute_stack(
     specifications: Sequence[Specification], store: Store, device: str = "cpu", quiet: bool = True
 ) -> dict[str, Exception]:
-    """Train runs that differ in their seeds alone as one stack, and write a record of each; the errors of those that
-    failed, by run id. Totals are equal shares of the stack's."""
+    """Train runs that have one `stack_key` as one stack, and write a record of each; the errors of those that failed,
+    by run id. Totals are equal shares of the stack's."""
     clock = _Clock(device)
     dataset = _dataset(specifications[0])
     runs = [_Run(specification, dataset) for specification in specifications]
-    say = {specification.seed: _heartbeat(specification, quiet) for specification in specifications}
+    say = [_heartbeat(specification, quiet) for specification in specifications]
     results = fit_stacked(
         [run.model for run in runs],
         runs[0].seen,
-        runs[0].training,
+        [run.training for run in runs],
         [specification.seed for specification in specifications],
         device,
-        lambda seed, state: say[seed](state),
+        lambda run, state: say[run](state),
     )
     provenance = clock.provenance(len(runs))
     errors: dict[str, Exception] = {}
@@ -62,11 +63,22 @@ def execute_stack(
     return errors
 
 
-def stackable(specification: Specification) -> bool:
-    """Whether runs that differ from this one in their seeds alone can be trained as one stack: a control, which draws
-    what a run sees from its seed, stands against it, and so does row-adam, as a stack's gradients are dense."""
+def stack_key(specification: Specification) -> str | None:
+    """What runs have in common that can be trained as one stack: all but the seed and the numbers marked `per_run`.
+
+    None for a run that cannot be stacked: a control, too, stands against it, as it draws what a run sees from its seed,
+    and so does row-adam, as a stack's gradients are dense.
+    """
+    kind = model_class(specification.model)
     dense = specification.training.get("optimiser", "adam") == "adam"
-    return model_class(specification.model).stackable and specification.control is None and dense
+    if not kind.stackable or specification.control is not None or not dense:
+        return None
+
+    def shared(table: dict[str, Any], settings: type) -> dict[str, Any]:
+        return {name: value for name, value in table.items() if name not in per_run(settings)}
+
+    settings = shared(specification.settings, kind.settings_type)
+    return replace(specification, seed=0, settings=settings, training=shared(specification.training, Training)).run_id
 
 
 def _dataset(specification: Specification) -> Dataset:

@@ -7,11 +7,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import joblib
 
-from ablations.execution import run_in_process, stackable
+from ablations.execution import run_in_process, stack_key
 from ablations.planning import Plan
 from ablations.records import Store
 from ablations.specification import Specification
@@ -64,8 +64,9 @@ def run_plan(
 ) -> list[Outcome]:
     """Run what has no record, in waves: a second stage becomes known when the first is done. All outcomes.
 
-    Up to `stack` seeds of one kind of run are trained together. A failed run loses only itself, a killed process the
-    runs it held; what failed is not tried again within one call. Ctrl-C keeps what is finished.
+    Up to `stack` runs that differ in seeds and numbers of their own are trained together. A failed run loses only
+    itself, a killed process the runs it held; what failed is not tried again within one call. Ctrl-C keeps what is
+    finished.
     """
     progress = Progress()
     tried: set[str] = set()
@@ -99,20 +100,18 @@ def run_plan(
 
 
 def stacks(wave: Sequence[Specification], size: int) -> list[list[Specification]]:
-    """The runs in groups of up to `size` that differ in their seeds alone and can be stacked, in the wave's order."""
+    """The runs in groups of up to `size` that have one `stack_key`, in the wave's order."""
     groups: list[list[Specification]] = []
     open_groups: dict[str, list[Specification]] = {}
     for run in wave:
-        kind = replace(run, seed=0).run_id
-        if size > 1 and stackable(run):
-            group = open_groups.get(kind)
-            if group is not None and len(group) < size:
-                group.append(run)
-                continue
-            open_groups[kind] = group = [run]
-            groups.append(group)
-        else:
+        key = stack_key(run)
+        if key is None:
             groups.append([run])
+        elif len(open_groups.get(key, ())) in (0, size):
+            open_groups[key] = [run]
+            groups.append(open_groups[key])
+        else:
+            open_groups[key].append(run)
     return groups
 
 

@@ -51,9 +51,10 @@ class BM3(Recommender):
     settings_type = Settings
     content = True
 
+    settings: Settings
+
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.settings = settings
         self.sizes, d = [dataset.users, dataset.items], settings.dimension
         self.user_embedding = xavier(seed, "user_embedding", dataset.users, d)
         self.item_embedding = xavier(seed, "item_embedding", dataset.items, d)

@@ -70,11 +70,12 @@ class DMRL(Recommender):
     settings_type = Settings
     content = True
 
+    settings: Settings
     known: Tensor
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.settings, self.items = settings, dataset.items
+        self.items = dataset.items
         d = settings.dimension
         self.user_embedding = xavier(seed, "user_embedding", dataset.users, d)  # e
         self.item_embedding = xavier(seed, "item_embedding", dataset.items, d)  # c^0

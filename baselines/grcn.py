@@ -56,9 +56,10 @@ class GRCN(PairwiseRecommender):
     settings_type = Settings
     content = True
 
+    settings: Settings
+
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.settings, self.l2 = settings, settings.l2
         d = settings.dimension
         self.user_embedding = xavier(seed, "user_embedding", dataset.users, d)
         self.item_embedding = xavier(seed, "item_embedding", dataset.items, d)

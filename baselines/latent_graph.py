@@ -52,9 +52,10 @@ class LatentGraphRecommender(PairwiseRecommender):
 
     content = True
 
+    settings: LatentGraphSettings
+
     def __init__(self, dataset: Dataset, settings: LatentGraphSettings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.settings, self.l2 = settings, settings.l2
         self.sizes = [dataset.users, dataset.items]
         self.user_embedding = xavier(seed, "user_embedding", dataset.users, settings.dimension)
         self.item_embedding = xavier(seed, "item_embedding", dataset.items, settings.dimension)

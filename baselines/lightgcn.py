@@ -28,7 +28,7 @@ from tmfun.streams import xavier
 class Settings:
     dimension: int = setting(64, least=1)
     layers: int = setting(2, least=0)
-    l2: float = setting(1e-3, least=0)
+    l2: float = setting(1e-3, least=0, per_run=True)
 
 
 class LightGCN(PairwiseRecommender):
@@ -38,7 +38,7 @@ class LightGCN(PairwiseRecommender):
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.l2, self.layers = settings.l2, settings.layers
+        self.layers = settings.layers
         self.sizes = [dataset.users, dataset.items]
         self.user_embedding = xavier(seed, "user_embedding", dataset.users, settings.dimension)
         self.item_embedding = xavier(seed, "item_embedding", dataset.items, settings.dimension)

@@ -25,7 +25,7 @@ from tmfun.streams import xavier
 @dataclass(frozen=True)
 class Settings:
     dimension: int = setting(64, least=1)
-    l2: float = setting(1e-1, least=0)
+    l2: float = setting(1e-1, least=0, per_run=True)
 
 
 class MFBPR(PairwiseRecommender):
@@ -36,14 +36,13 @@ class MFBPR(PairwiseRecommender):
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.l2 = settings.l2
         self.user_embedding = xavier(seed, "user_embedding", dataset.users, settings.dimension)
         self.item_embedding = xavier(seed, "item_embedding", dataset.items, settings.dimension)
 
     def loss(self, batch: Batch) -> Tensor:
         u = self.rows(self.user_embedding, batch.users)
         i, j = (self.rows(self.item_embedding, items) for items in (batch.positives, batch.negatives))
-        return pairwise_loss_of_rows(u, i, j, self.l2)
+        return pairwise_loss_of_rows(u, i, j, self.settings.l2)
 
     def representations(self) -> tuple[Tensor, Tensor]:
         return self.user_embedding, self.item_embedding

@@ -52,9 +52,10 @@ class MGCN(Recommender):
     settings_type = Settings
     content = True
 
+    settings: Settings
+
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.settings = settings
         self.users, self.items, d = dataset.users, dataset.items, settings.dimension
         self.names = [m.name for m in dataset.modalities]
         self.user_embedding = xavier(seed, "user_embedding", dataset.users, d)

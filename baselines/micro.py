@@ -55,7 +55,7 @@ class MICRO(LatentGraphRecommender):
 
     def loss(self, batch: Batch) -> Tensor:
         z_u, z_i, views, h, _ = self._steps()
-        loss = pairwise_loss(z_u, z_i, batch, self.l2)
+        loss = pairwise_loss(z_u, z_i, batch, self.settings.l2)
         if self.settings.contrast_weight:
             items = batch.positives.unique()
             fused = F.embedding(items, h)

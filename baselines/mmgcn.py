@@ -54,7 +54,6 @@ class MMGCN(PairwiseRecommender):
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.l2 = settings.l2
         self.sizes = [dataset.users, dataset.items]
         self.user_embedding = xavier(seed, "user_embedding", dataset.users, settings.dimension)  # e
         self.item_embedding = xavier(seed, "item_embedding", dataset.items, settings.dimension)

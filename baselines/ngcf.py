@@ -47,7 +47,7 @@ class NGCF(PairwiseRecommender):
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.l2, self.dropout = settings.l2, settings.dropout
+        self.dropout = settings.dropout
         self.sizes = [dataset.users, dataset.items]
         d = settings.dimension
         self.user_embedding = xavier(seed, "user_embedding", dataset.users, d)
@@ -63,7 +63,7 @@ class NGCF(PairwiseRecommender):
         nodes = torch.cat([batch.users, users + batch.positives, users + batch.negatives])
         nodes, places = nodes.unique(return_inverse=True)
         u, i, j = F.embedding(places, self._z(nodes)).chunk(3)
-        return pairwise_loss_of_rows(u, i, j, self.l2)
+        return pairwise_loss_of_rows(u, i, j, self.settings.l2)
 
     def representations(self) -> tuple[Tensor, Tensor]:
         z_u, z_i = self._z().split(self.sizes)

@@ -44,9 +44,10 @@ class SimGCL(PairwiseRecommender):
     title = "SimGCL"
     settings_type = Settings
 
+    settings: Settings
+
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.settings, self.l2 = settings, settings.l2
         self.sizes = [dataset.users, dataset.items]
         self.user_embedding = xavier(seed, "user_embedding", dataset.users, settings.dimension)
         self.item_embedding = xavier(seed, "item_embedding", dataset.items, settings.dimension)
@@ -64,7 +65,7 @@ class SimGCL(PairwiseRecommender):
         contrast = torch.zeros((), device=first.device)
         for nodes in (batch.users.unique(), self.sizes[0] + batch.positives.unique()):
             contrast = contrast + self._contrast(F.embedding(nodes, one), F.embedding(nodes, two))
-        return pairwise_loss(z_u, z_i, batch, self.l2) + self.settings.contrast_weight * contrast
+        return pairwise_loss(z_u, z_i, batch, self.settings.l2) + self.settings.contrast_weight * contrast
 
     def _first(self) -> Tensor:
         """E^(1), which all three encoders start from."""

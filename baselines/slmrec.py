@@ -59,9 +59,10 @@ class SLMRec(Recommender):
     settings_type = Settings
     content = True
 
+    settings: Settings
+
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.settings = settings
         d = settings.dimension
         self.sizes = [dataset.users, dataset.items]
         self.user_embedding = xavier(seed, "user_embedding", dataset.users, d)

@@ -29,7 +29,7 @@ from tmfun.streams import xavier
 @dataclass(frozen=True)
 class Settings:
     dimension: int = setting(64, least=1)  # of e, and of t
-    l2: float = setting(1e-1, least=0)
+    l2: float = setting(1e-1, least=0, per_run=True)
 
 
 class VBPR(PairwiseRecommender):
@@ -43,7 +43,6 @@ class VBPR(PairwiseRecommender):
 
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.l2 = settings.l2
         d = settings.dimension
         scaled = [_standardised(torch.from_numpy(m.features)) for m in dataset.modalities if m.features is not None]
         self.register_buffer("features", torch.cat(scaled, dim=1), persistent=False)  # f, (items, width)
@@ -62,7 +61,7 @@ class VBPR(PairwiseRecommender):
     def loss(self, batch: Batch) -> Tensor:
         content = self._content()
         i, j = (self._items(content, items) for items in (batch.positives, batch.negatives))
-        return pairwise_loss_of_rows(self._users(batch.users), i, j, self.l2)
+        return pairwise_loss_of_rows(self._users(batch.users), i, j, self.settings.l2)
 
     def representations(self) -> tuple[Tensor, Tensor]:
         return self._users(), self._items(self._content())

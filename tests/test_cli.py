@@ -110,6 +110,35 @@ def test_all_runs_reports_and_checks_in_one_process(
     assert "== 2." not in capsys.readouterr().out, "bad input ends it"
 
 
+def test_a_stacked_grid_leaves_the_records_of_its_points_alone(
+    on_disk: Path, study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grids = """
+grid = { l2 = [1e-3, 1.0], "training.learning_rate" = [1e-2, 1e30] }
+
+[models.lightgcn]
+grid = { l2 = [1e-3, 1.0], "training.learning_rate" = [1e-3, 1e-2] }
+"""
+    study_file.write_text(study_file.read_text().replace("[models.popularity]", grids))
+    stores = {}
+    for size in (1, 4):
+        monkeypatch.setenv("TMFUN_RESULTS", str(tmp_path / f"stacked-{size}"))
+        assert main(["run", str(study_file), "--device", "cpu", "--jobs", "1", "--stack", str(size)]) == 1
+        assert capsys.readouterr().out.count("FAILED") == 4, "a rate that is far too large, in two variants"
+        stores[size] = Store()
+    alone, stacked = stores[1], stores[4]
+    assert stacked.run_ids() == alone.run_ids()
+    together = [stacked.read(run_id).provenance["stacked"] for run_id in stacked.run_ids()]
+    assert sorted(together) == [1] + [4] * 8, "the sound points, two of each variant, and LightGCN's winner again"
+    for run_id in alone.run_ids():
+        one, other = alone.read(run_id), stacked.read(run_id)
+        assert other.specification == one.specification
+        assert (other.result["epochs"], other.result["best_epoch"]) == (one.result["epochs"], one.result["best_epoch"])
+        for step, reference in zip(other.result["history"], one.result["history"], strict=True):
+            assert step == pytest.approx(reference, rel=1e-4)
+        assert np.mean(stacked.arrays(run_id)["test"] == alone.arrays(run_id)["test"]) > 0.97
+
+
 def test_check_strict_fails_on_a_contradicted_claim_only(
     on_disk: Path, study_file: Path, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,10 +71,10 @@ class Settings:
 
     contrast: bool = True  # (9)
     contrast_pair: Literal["modality-modality", "modality-fused"] = "modality-modality"  # (9)
-    temperature: float = setting(0.5, least=LEAST_TEMPERATURE)  # (9) tau
-    contrast_weight: float = setting(0.03, least=0)  # (9) beta
+    temperature: float = setting(0.5, least=LEAST_TEMPERATURE, per_run=True)  # (9) tau
+    contrast_weight: float = setting(0.03, least=0, per_run=True)  # (9) beta
 
-    l2: float = setting(1e-3, least=0)  # (10) lambda
+    l2: float = setting(1e-3, least=0, per_run=True)  # (10) lambda
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,11 @@ class TMFUN(Recommender):
     numerics = 2
     content = True
 
+    settings: Settings
+
     def __init__(self, dataset: Dataset, settings: Settings, seed: int) -> None:
         super().__init__(dataset, settings, seed)
-        self.settings = s = settings
+        s = settings
         self.users, self.items, d = dataset.users, dataset.items, s.dimension
         modalities = _chosen(dataset, s)
         self.names = [modality.name for modality in modalities]

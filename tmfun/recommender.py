@@ -35,8 +35,10 @@ class Recommender(nn.Module):
     `numerics`       raised when the model's file changes what it computes; part of a run's identity
     `learned`        False for models that only count: no epochs, no seeds
     `content`        whether the model reads the items' modalities
-    `stackable`      whether seeds can be trained as one wider problem (tmfun/stacking.py): `loss` is then a function of
-                     parameters and batch alone, without draws, and nothing is rebuilt per epoch
+    `stackable`      whether runs can be trained as one wider problem (tmfun/stacking.py): `loss` is then a function of
+                     the parameters, the batch and the settings marked `per_run` alone, without draws, and nothing is
+                     rebuilt per epoch. `loss` takes those from `self.settings`, where a stack puts its runs' own
+                     as tensors, and only calculates with them
     `row_wise`       the names of the parameters that `loss` reads through `rows` and in no other way, so that a step
                      can leave the rows outside its batch alone (the optimiser row-adam); none where gradients reach
                      all rows, as they do through a graph
@@ -50,11 +52,13 @@ class Recommender(nn.Module):
     stackable: ClassVar[bool] = False
     row_wise: ClassVar[tuple[str, ...]] = ()
 
+    settings: Any
     sparse_gradients = False  # True where row-adam trains: then gradients of `row_wise` hold the batch's rows only
     static_shapes = False  # True where runs are stacked: then no shape in `loss` may depend on the batch's ids
 
     def __init__(self, dataset: Dataset, settings: Any, seed: int) -> None:
         super().__init__()
+        self.settings = settings
 
     @classmethod
     def unusable(cls, card: Card, settings: Any) -> str | None:
@@ -105,12 +109,13 @@ class Recommender(nn.Module):
 
 
 class PairwiseRecommender(Recommender):
-    """A recommender trained by BPR on its representations, with the L2 term on the batch's final rows (10)."""
+    """A recommender trained by BPR on its representations, with the L2 term on the batch's final rows (10).
 
-    l2: float
+    Its settings have the field `l2`.
+    """
 
     def loss(self, batch: Batch) -> Tensor:
-        return pairwise_loss(*self.representations(), batch, self.l2)
+        return pairwise_loss(*self.representations(), batch, self.settings.l2)
 
 
 def pairwise_loss(z_u: Tensor, z_i: Tensor, batch: Batch, l2: float) -> Tensor:

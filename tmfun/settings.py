@@ -16,9 +16,26 @@ from tmfun.errors import InputError
 Settings = TypeVar("Settings")
 
 
-def setting(default: Any, *, above: float | None = None, least: float | None = None, most: float | None = None) -> Any:
-    """A field with limits: its value is > `above`, >= `least`, <= `most`."""
-    return dataclasses.field(default=default, metadata={"above": above, "least": least, "most": most})
+def setting(
+    default: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    per_run: bool = False,
+) -> Any:
+    """A field with limits: its value is > `above`, >= `least`, <= `most`.
+
+    `per_run` marks a number that a loss or a step only calculates with: runs that differ in it can share a stack
+    (tmfun/stacking.py).
+    """
+    metadata = {"above": above, "least": least, "most": most, "per_run": per_run}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def per_run(kind: type) -> set[str]:
+    """The fields of the settings class `kind` that are marked so."""
+    return {field.name for field in dataclasses.fields(kind) if field.metadata.get("per_run")}
 
 
 def added_later(default: Any, *, legacy: Any) -> Any:

@@ -28,8 +28,8 @@ Optimiser = Literal["adam", "row-adam"]
 class Training:
     """How a model is trained; the defaults are the setting `suite`."""
 
-    learning_rate: float = setting(1e-3, above=0)
-    decay: float = setting(1.0, above=0, most=1)  # the rate is learning_rate * decay^(epoch / 50)
+    learning_rate: float = setting(1e-3, above=0, per_run=True)
+    decay: float = setting(1.0, above=0, most=1, per_run=True)  # the rate is learning_rate * decay^(epoch / 50)
     batches: Literal["interactions", "users"] = "interactions"  # all pairs in turn, or distinct users, one pair each
     batch_size: int = setting(2048, least=1)
     max_epochs: int = setting(1000, least=1)

@@ -18,6 +18,7 @@ from ablations.outcomes import findings
 from ablations.planning import Plan, plan_on_data, plan_on_records
 from ablations.records import Store, ranks_hash
 from ablations.scheduling import Outcome, Progress, run_plan, slots, stacks
+from ablations.specification import Specification
 from ablations.studies import read_study
 from baselines import model_class
 from tmfun import controls, formats
@@ -44,7 +45,7 @@ def contents(store: Store) -> dict[str, tuple[dict, bytes]]:
     }
 
 
-def test_stacks_hold_runs_that_differ_in_their_seeds_alone(plan: Plan, store: Store) -> None:
+def test_stacks_hold_runs_that_differ_in_their_seeds_or_in_numbers_of_their_own(plan: Plan, store: Store) -> None:
     wave = plan.to_do(store)
     assert stacks(wave, 1) == [[run] for run in wave]
     grouped = stacks(wave, 8)
@@ -57,6 +58,14 @@ def test_stacks_hold_runs_that_differ_in_their_seeds_alone(plan: Plan, store: St
     by_row = [replace(run, training={**run.training, "optimiser": "row-adam"}) for run in wave if run.training]
     assert by_row and stacks(by_row, 8) == [[run] for run in by_row], "a stack's gradients are dense"
     assert [len(group) for group in stacks([replace(wave[0], seed=seed) for seed in range(5)], 2)] == [2, 2, 1]
+
+    def varied(part: str, **values: object) -> list[Specification]:
+        return [wave[0], replace(wave[0], **{part: getattr(wave[0], part) | values})]
+
+    for together in (varied("settings", l2=0.5, temperature=0.9), varied("training", learning_rate=0.1, decay=0.5)):
+        assert stacks(together, 8) == [together]
+    for apart in (varied("settings", heads=2), varied("training", batch_size=7), varied("training", patience=3)):
+        assert stacks(apart, 8) == [[run] for run in apart]
 
 
 def test_a_stacked_study_leaves_the_records_of_an_unstacked_one(plan: Plan, store: Store, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_without_contrast_it_is_lightgcn_without_its_first_layer():
     z_u, z_i = torch.stack(layers).mean(dim=0).split([USERS, ITEMS])
     for found, expected in zip(net.representations(), (z_u, z_i), strict=True):
         assert (found - expected).abs().max() < 1e-6
-    assert (net.loss(BATCH) - pairwise_loss(z_u, z_i, BATCH, net.l2)).abs() < 1e-6
+    assert (net.loss(BATCH) - pairwise_loss(z_u, z_i, BATCH, net.settings.l2)).abs() < 1e-6
 
 
 def test_noise_keeps_the_orthant_and_has_length_eps():

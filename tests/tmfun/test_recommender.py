@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from baselines.mf_bpr import Settings
 from tmfun.dataset import Dataset
 from tmfun.recommender import LEAST_TEMPERATURE, Batch, PairwiseRecommender, Recommender, info_nce, pairwise_loss
 
@@ -100,10 +101,9 @@ class Pair(PairwiseRecommender):
     """Given representations."""
 
     content = True
-    l2 = 0.2
 
     def __init__(self, dataset: Dataset) -> None:
-        super().__init__(dataset, None, 0)
+        super().__init__(dataset, Settings(l2=0.2), 0)
         self.z_u, self.z_i = randn(dataset.users, 4), randn(dataset.items, 4, seed=1)
 
     def representations(self) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,11 @@ def takes_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", metavar="STUDY", help=STUDY)
     parser.add_argument("--jobs", type=positive, help="runs side by side (default: one per core, or one per GPU)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:0, ... (default: auto)")
-    parser.add_argument("--stack", type=positive, default=1, help="seeds to train as one wider problem, for GPUs (1)")
+    stack = (
+        "runs to train as one wider problem, for GPUs: of one model, with equal switches, that differ in seeds and in"
+        " numbers such as l2 or training.learning_rate (default: 1)"
+    )
+    parser.add_argument("--stack", type=positive, default=1, help=stack)
 
 
 def _plan(options: argparse.Namespace) -> int:
