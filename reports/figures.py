@@ -85,6 +85,7 @@ class Rates:
     lines: Mapping[str, Sequence[tuple[float, float, float, float]]]
     level: float | None = None
     band: tuple[float, float] | None = None
+    ticks: tuple[float, ...] = ()  # where x was measured; round numbers without
 
 
 @contextmanager
@@ -177,7 +178,8 @@ def training(panels: Sequence[Curves], title: str, y_label: str, note: str) -> F
 @_styled
 def rates(panels: Sequence[Rates], title: str, note: str) -> Figure:
     """Rates with their intervals, each panel on a scale of its own."""
-    figure, grid = _grid(len(panels), 2.6, title, note, sharex=False, sharey=False)
+    figure, grid = _grid(len(panels), 3.0, title, note, sharex=False, sharey=False)
+    figure.set_layout_engine("constrained", h_pad=0.12)  # inches: legends are to keep off the note
     for panel, axes in zip(panels, grid, strict=True):
         axes.set_title(_wrapped(panel.title, WIDTH / len(panels) - 0.5))
         if panel.band:
@@ -192,11 +194,14 @@ def rates(panels: Sequence[Rates], title: str, note: str) -> Figure:
             look: dict[str, Any] = {"color": (BLUE, ORANGE, GREEN, GREY)[i % 4], "marker": "osD^"[i % 4]}
             bars = np.maximum([y - low, high - y], 0)
             axes.errorbar(aside, y, bars, label=name, linewidth=1, elinewidth=0.8, markersize=3.5, **look)
+        if panel.ticks:
+            axes.set_xticks(panel.ticks)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
         axes.grid(color=GREY, alpha=0.2, linewidth=0.5)
         axes.set_xlabel(panel.x_label)
         axes.set_ylabel("%")
-        axes.legend(fontsize=6.5, frameon=False)
+        # below the axes: within, it would lie on some line or other
+        axes.legend(fontsize=6.5, frameon=False, loc="upper left", bbox_to_anchor=(-0.03, -0.29), borderaxespad=0)
     return figure
 
 
