@@ -154,6 +154,18 @@ def test_controls_stand_apart_from_parts_and_competitors(
     assert float(row["Recall@20 relative change"]) == pytest.approx(np.mean(under) / np.mean(plain) - 1)
 
 
+def test_the_controls_figure_shows_what_was_run_the_largest_loss_first(
+    controlled: SimpleNamespace, undrawn: None, tmp_path: Path
+) -> None:
+    folder = report(controlled, tmp_path)
+    drawn = (folder / "figures" / "controls.png").read_text()
+    shown = {r["model under a control"]: r["Recall@20 relative change"] for r in rows(folder, "controls-toy")}
+    assert "skipped" not in drawn and "LightGCN, items permuted" not in drawn.replace("(= LightGCN), items", "")
+    order = sorted((title for title, change in shown.items() if change), key=lambda title: float(shown[title]))
+    places = [drawn.index(title) for title in order]
+    assert len(order) == 5 and places == sorted(places)
+
+
 def test_verdicts_say_what_becomes_of_a_gain_under_permuted_content(
     controlled: SimpleNamespace, undrawn: None, tmp_path: Path
 ) -> None:
