@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from reports import figures
 from reports.report import write_report
 
 Make = Callable[..., SimpleNamespace]
@@ -114,6 +115,39 @@ def test_unequal_searches_are_warned_of(search: SimpleNamespace, undrawn: None, 
 def test_a_search_figure_names_every_model(search: SimpleNamespace, undrawn: None, tmp_path: Path) -> None:
     drawn = (report(search, tmp_path) / "figures" / "search-size-toy.png").read_text()
     assert all(title in drawn for title in ("TMFUN (full)", "LightGCN", "VBPR", "proxy features: image"))
+
+
+def test_of_many_models_a_search_figure_names_the_best_and_says_who_is_below() -> None:
+    lines = [figures.Line((1, 2, 3), (0.06 + i / 1000, 0.0605 + i / 1000, 0.061 + i / 1000)) for i in range(10)]
+    lines += [figures.Line((1, 2, 3), (0.020, 0.025, 0.03))]
+    names = [f"model {i}" for i in range(10)] + ["far below"]
+    figure = figures.ladders([("validation", lines), ("test", lines)], names, "title", "behind", "points", "Note.", 2)
+    left, right = figure.axes
+    assert [text.get_text() for text in right.texts] == [
+        "model 2",
+        "model 5",
+        "model 6",
+        "model 7",
+        "model 8",
+        "model 9",
+    ]
+    colours = [line.get_color() for line in right.lines if line.get_color() != figures.PALE]
+    assert len(set(colours)) == 6, "no colour twice"
+    note = figure.get_supxlabel().replace("\n", " ")
+    assert "Grey: model 0, model 1, model 3, model 4." in note
+    assert "Too low to be shown (test): far below 0.03." in note
+    assert all(0.055 < axes.get_ylim()[0] < 0.06 for axes in (left, right)), "one outlier does not flatten the rest"
+    assert figure.get_suptitle().strip() == "title" and "behind" in [text.get_text() for text in figure.texts]
+
+
+def test_numbers_of_one_grid_seed_come_with_a_warning(
+    make: Make, search: SimpleNamespace, undrawn: None, tmp_path: Path
+) -> None:
+    folder = report(search, tmp_path)
+    assert "noise plus gap" in (folder / "tables" / "selection-toy.md").read_text()
+    for name in ("search-size-toy", "search-size-validation-toy"):
+        assert "crossings may be chance" in (folder / "tables" / f"{name}.md").read_text()
+    assert "crossings may be chance" in (folder / "README.md").read_text()
 
 
 def test_long_grids_show_some_sizes_and_always_the_first_and_last() -> None:
