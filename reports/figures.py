@@ -119,7 +119,7 @@ def dots(
     """Means with their intervals and single seeds, one row each, one panel per data set, with lines of title.
 
     With `band` the numbers are relative changes: there is a line at 0, and changes within the band are shaded. A
-    `tight` figure shows all means; intervals much wider than these are cut off.
+    `tight` figure shows all means; intervals much wider than these are cut off, with an arrow head at the cut end.
     """
     columns = min(len(panels), COLUMNS)
     names = [row.label if columns == 1 else textwrap.fill(row.label, 24) for row in panels[0][1]]
@@ -137,9 +137,10 @@ def dots(
             _dot(axes, y, row, width)
         if tight:
             axes.set_xlim(_around(rows, band or 0.0))
+            _mark_cuts(axes, rows)
         axes.set_yticks(range(len(rows)), names, fontsize=8.5 if columns == 1 else 7.5, linespacing=0.95)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="y", length=0, pad=7 if tight else 3.5)  # room for arrow heads
         axes.xaxis.set_major_locator(_ticks(max(4, 8 - 2 * columns)))
         axes.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.5)
         axes.set_axisbelow(True)
@@ -279,10 +280,10 @@ def _dot(axes: Axes, y: float, row: Dot, width: float) -> None:
 
 
 def _around(rows: Sequence[Dot], band: float) -> tuple[float, float]:
-    """Limits that hold all means, the band, and as much again on both sides where an interval needs it."""
+    """Limits that hold all means, the band, and as much again on both sides where an interval or a seed needs it."""
     means = [row.mean for row in rows if not row.instead]
     low, high = min(*means, -band), max(*means, band)
-    ends = [end for row in rows for end in (row.low, row.high) if not math.isnan(end)]
+    ends = [end for row in rows for end in (row.low, row.high, *row.seeds) if not math.isnan(end)]
     margin = 0.05 * (high - low)
     return (
         max(low - (high - low), min([low, *ends])) - margin,
