@@ -1,7 +1,7 @@
 """Calibration of the whole pipeline: many tiny data sets with effects of known strength planted in them.
 
-On each data set, every run goes the way of a user's study: a TOML file is read, planned, executed and recorded, and
-claims are judged from the records. Two comparisons are made on each:
+On each data set, a study file is read and planned, its runs are executed and recorded, and claims are judged from the
+records. Two comparisons are made on each:
 
     null       TMFUN against itself, trained under other seeds. Both sides have the same distribution, on any data set
                and whatever the model does, so "supported" and "contradicted" are false by construction. (A switch
@@ -9,6 +9,11 @@ claims are judged from the records. Two comparisons are made on each:
     content    the shipped claim that content helps, TMFUN against the same model on IDs. `signal`, the share of taste
                that content explains, is the ladder; at 0 nothing is planted, content is a burden, and "supported"
                would be false.
+
+What is in it, and what is not. The content claim goes from its claim file through `findings` to the verdict. No claim
+can say what the null compares, so the null has no claim file: the records of both sides go through `compare`, Holm's
+correction of one p, and `judge`. In both, a family is one claim, so Holm corrects nothing (`calibration` tries a family
+of four); no grid is searched, no control is run, and runs are executed one by one, without the scheduler.
 
 Kept of each data set are the scores of its runs, and the verdicts with the first 3, 6, 8 and 10 seeds. What is done
 is written as it goes; the same call goes on from there.

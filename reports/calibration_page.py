@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ablations import calibration
+from ablations import calibration, planted
 from ablations.calibration import wilson
+from ablations.verdicts import fewest_seeds
 from reports import figures
 from reports.page import item_files, section_text
 from reports.parts import Picture, Section
@@ -15,6 +16,7 @@ from reports.tables import Column, Number, Row, Table
 
 PARTS = ("statistics", "pipeline")  # each a file of this name in results/calibration/
 LEVEL, BAND = 0.05, (0.93, 0.97)
+ENOUGH = 200  # nulls below which no rate is held to LEVEL: the interval of one would reach almost anything
 SCENARIOS = {  # of the simulated ranks, in words
     "null": "no effect",
     "planted": "a planted effect",
@@ -111,16 +113,20 @@ def _statistics_figure(table: dict[str, Any]) -> Picture:
         ]
 
     false = {"a claim alone": line("null", "alone_supported"), "any of a family": line("null", "family_supported")}
-    panels = [figures.Rates('False "supported", no effect', "seeds", false, level=LEVEL)]
-    for title, key in (
-        ("Coverage of the verdict's interval", "covered"),
-        ("Coverage of the crossed interval", "crossed_covered"),
+    ticks = tuple(sorted({float(row["seeds"]) for row in table["rows"]}))
+    panels = [figures.Rates('False "supported", no effect', "seeds", false, level=LEVEL, ticks=ticks)]
+    for title, key, band in (
+        ("Coverage of the verdict's interval", "covered", BAND),
+        ("Coverage of the crossed interval", "crossed_covered", None),  # may be wide: no criterion
     ):
         lines = {words: line(scenario, key) for scenario, words in SCENARIOS.items()}
-        panels.append(figures.Rates(title, "seeds", lines, level=0.95, band=BAND))
-    text = "How often the statistics are wrong when they say that an effect is there, and what their intervals hold"
+        panels.append(figures.Rates(title, "seeds", lines, level=0.95, band=band, ticks=ticks))
+    text = 'How often "supported" is wrong, and what the intervals hold'
     note = (
-        f"{studies:,} simulated studies per point. Bars: 95 % Wilson intervals. Dotted: 5 and 95 %; shaded: 93 to 97 %."
+        f"{studies:,} simulated studies per point. Bars: 95 % Wilson intervals. Dotted: 5 and 95 %; shaded: 93 to 97 %,"
+        f" asked of the verdict's interval. With fewer than {fewest_seeds(1)} seeds a claim alone, with fewer than"
+        f" {fewest_seeds(table['family'])} a family of {table['family']}, cannot be supported by construction: the 0 %"
+        " there says nothing about the test."
     )
     return Picture("statistics", f"{text}. {note}", figures.rates(panels, text, note))
 
@@ -134,14 +140,24 @@ def _pipeline(table: dict[str, Any]) -> Section:
     steps = _steps(table)
     bare = steps.get(0.0, [])
     misled = max((_times(bare, "content", i, "supported") for i in range(len(seeds))), default=0)
+    nulls = _rate(max(false), len(rows))
+    judged = (
+        _whether(wilson(max(false), len(rows))[0] <= LEVEL, "The interval reaches 5 % or below")
+        if len(rows) >= ENOUGH
+        else f"With fewer than {ENOUGH} nulls, no word on whether that is 5 % or below."
+    )
     prose = (
-        f"{len(rows)} tiny synthetic data sets; on each, TMFUN was trained from the study's file to the verdict"
-        " (`ablations/planted.py`). The null is TMFUN against itself under other seeds: both sides have the same"
-        ' distribution whatever the data set, so every "supported" is false. The ladder is the shipped claim that'
-        " content helps, with more and more of the users' taste explained by content; at signal 0 content is a burden,"
-        ' and "supported" would be false too.\n\n'
-        f'- False "supported" under the null: at most {_rate(max(false), len(rows))}.'
-        f" {_whether(wilson(max(false), len(rows))[0] <= LEVEL, 'The interval reaches 5 % or below')}\n"
+        f"{_planned(table)}\n\n"
+        "On each tiny synthetic data set, TMFUN was trained as a study's runs are, from a study file to records"
+        " (`ablations/planted.py`). The ladder is the shipped claim that content helps, with more and more of the"
+        " users' taste explained by content; it is judged as any finding is, from its claim file to the verdict. At"
+        ' signal 0 content is a burden, and "supported" would be false. The null is TMFUN against itself, with other'
+        " seeds on the other side: both sides have the same distribution whatever the data set, so every"
+        ' "supported" is false. It goes through comparison, correction and verdict, but through no claim file, as no'
+        " claim can say so. Neither has what a larger study adds: no grid is searched, no control is run, and every"
+        " claim is a family of one, so that Holm's correction does nothing (the simulated ranks try a family of"
+        f" {calibration.FAMILY}).\n\n"
+        f'- False "supported" under the null: at most {nulls}. {judged}\n'
         f'- "Supported" at signal 0: {_rate(misled, len(bare)) if bare else "not run yet"}.'
     )
     return Section("The whole pipeline, on tiny data sets", prose, (_pipeline_figure(table), _pipeline_table(table)))
@@ -151,6 +167,22 @@ def _steps(table: dict[str, Any]) -> dict[float, list[dict[str, Any]]]:
     """The data sets of each step of the ladder."""
     signals = sorted({row["signal"] for row in table["datasets"]})
     return {signal: [row for row in table["datasets"] if row["signal"] == signal] for signal in signals}
+
+
+def _of_planned(table: dict[str, Any]) -> str:
+    return f"{len(table['datasets'])} of the {len(planted.LADDER) * planted.DATASETS} planned data sets"
+
+
+def _planned(table: dict[str, Any]) -> str:
+    """How many of the planned data sets there are, in words."""
+    there, (steps, each) = len(table["datasets"]), (len(planted.LADDER), planted.DATASETS)
+    design = f"{steps} steps x {each}"
+    nulls = "each gives one null and one step of the ladder"
+    if there >= steps * each:
+        return f"All {steps * each} planned data sets are there ({design}); {nulls}."
+    counts = sorted({len(_steps(table).get(signal, [])) for signal in planted.LADDER})
+    per_step = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    return f"**Partial.** {_of_planned(table)} are there ({design}; so far {per_step} per step); {nulls}."
 
 
 def _times(rows: Sequence[dict[str, Any]], kind: str, place: int, word: str) -> int:
@@ -201,11 +233,15 @@ def _pipeline_figure(table: dict[str, Any]) -> Picture:
         for i, n in enumerate(seeds)
     }
     panels = [
-        figures.Rates("TMFUN against itself: false verdicts", "seeds", false, level=LEVEL),
+        figures.Rates("TMFUN against itself: false verdicts", "seeds", false, level=LEVEL, ticks=tuple(seeds)),
         figures.Rates('Content helps: "supported"', "mean effect of the step, %", power),
     ]
-    text = "How often the whole pipeline is wrong under the null, and how often it finds a planted effect"
-    note = f"{len(rows)} synthetic data sets in all. Bars: 95 % Wilson intervals over data sets. Dotted: 5 %."
+    text = "How often the pipeline is wrong under the null, and how often it finds a planted effect"
+    text += "" if len(rows) >= len(planted.LADDER) * planted.DATASETS else f" (partial: {_of_planned(table)})"
+    note = (
+        f"{len(rows)} synthetic data sets in all. Bars: 95 % Wilson intervals over data sets. Dotted: 5 %. With fewer"
+        f" than {fewest_seeds(1)} seeds there is no verdict but inconclusive, by construction."
+    )
     return Picture("pipeline", f"{text}. {note}", figures.rates(panels, text, note))
 
 

@@ -1,6 +1,8 @@
 """Controls: what models lose when their content is destroyed, and which claims do not mind."""
 
+import math
 from collections.abc import Sequence
+from statistics import fmean
 
 from ablations.controlled import Survival
 from ablations.verdicts import Effect
@@ -26,7 +28,8 @@ def section(groups: Sequence[OnDataset], survived: Sequence[Survival]) -> Sectio
     sentences = [f"- {_sentence(each, groups)}" for each in survived]
     prose = "\n\n".join([PROSE, "\n".join(legend), *(["\n".join(sentences)] if sentences else [])])
     tables = [*map(controlled, with_controls), *([claims(survived, groups)] if survived else [])]
-    return Section("Controls", prose, (_picture(with_controls), *tables))
+    picture = _picture(with_controls)
+    return Section("Controls", prose, (*([picture] if picture else []), *tables))
 
 
 def controlled(group: OnDataset) -> Table:
@@ -113,22 +116,23 @@ def _sentence(each: Survival, groups: Sequence[OnDataset]) -> str:
     )
 
 
-def _picture(groups: Sequence[OnDataset]) -> Picture:
+def _picture(groups: Sequence[OnDataset]) -> Picture | None:
+    """The changes, the largest loss first; None if there is none.
+
+    What was skipped on every data set is in the table alone, with the reason.
+    """
+    run = [[result for result in group.controlled if not result.cell.skipped] for group in groups]
+    names = list(dict.fromkeys(result.cell.entry.name for results in run for result in results))
+    found = [{r.cell.entry.name: _change(r, group, MAIN) for r in group.controlled} for group in groups]
+    effects = {name: [each.effect.relative for by in found if (each := by[name])] for name in names}
+    if not any(effects.values()):
+        return None
+    means = {name: fmean(there) if there else math.inf for name, there in effects.items()}
+    names.sort(key=lambda name: math.inf if math.isnan(means[name]) else means[name])
     panels = []
-    for group in groups:
-        rows = []
-        for result in group.controlled:
-            found = _change(result, group, MAIN)
-            if found is None:
-                reason = "no seed in common with the content as it is" if result.runs else absent(result)
-                rows.append(figures.Dot(result.title, instead=reason))
-            else:
-                effect = found.effect
-                rows.append(
-                    figures.Dot(
-                        result.title, effect.relative, *effect.relative_interval(), found.single, bool(result.proxies)
-                    )
-                )
+    for group, changes in zip(groups, found, strict=True):
+        results = {result.cell.entry.name: result for result in group.controlled}
+        rows = [_dot(results[name], changes[name]) for name in names]
         panels.append((basis(group, group.controlled), rows))
     text = f"Relative change of test {metric_title(MAIN)} when the content is destroyed"
     note = (
@@ -137,6 +141,14 @@ def _picture(groups: Sequence[OnDataset]) -> Picture:
     )
     figure = figures.dots(panels, text, f"change of {metric_title(MAIN)}, %", note, 0.0)
     return Picture("controls", caption(text, panels), figure)
+
+
+def _dot(result: Result, found: Change | None) -> figures.Dot:
+    if found is None:
+        reason = "no seed in common with the content as it is" if result.runs else absent(result)
+        return figures.Dot(result.title, instead=reason)
+    interval = found.effect.relative_interval()
+    return figures.Dot(result.title, found.effect.relative, *interval, found.single, bool(result.proxies))
 
 
 def _change(result: Result, group: OnDataset, metric: str) -> Change | None:

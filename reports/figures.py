@@ -20,7 +20,8 @@ SHARE = 2 / 3  # of the lowest kept value: where a training panel may begin
 WIDTH = 7.0  # inches: the text width of a page
 # Of Okabe and Ito: apart for every kind of colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
-OTHERS = ("#8A5A00", GREEN, "#AA4499", "#555555", ORANGE, "#117799", "#882255")  # of lines with a name beside
+OTHERS = (ORANGE, GREEN, "#AA4499", "#8A5A00", "#33A9C7")  # of lines with a name beside; BLUE is the strong one's
+PALE = "#BDBDBD"  # of lines that are there to compare with
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 8.5,
@@ -85,6 +86,7 @@ class Rates:
     lines: Mapping[str, Sequence[tuple[float, float, float, float]]]
     level: float | None = None
     band: tuple[float, float] | None = None
+    ticks: tuple[float, ...] = ()  # where x was measured; round numbers without
 
 
 @contextmanager
@@ -117,7 +119,7 @@ def dots(
     """Means with their intervals and single seeds, one row each, one panel per data set, with lines of title.
 
     With `band` the numbers are relative changes: there is a line at 0, and changes within the band are shaded. A
-    `tight` figure shows all means; intervals much wider than these are cut off.
+    `tight` figure shows all means; intervals much wider than these are cut off, with an arrow head at the cut end.
     """
     columns = min(len(panels), COLUMNS)
     names = [row.label if columns == 1 else textwrap.fill(row.label, 24) for row in panels[0][1]]
@@ -135,9 +137,10 @@ def dots(
             _dot(axes, y, row, width)
         if tight:
             axes.set_xlim(_around(rows, band or 0.0))
+            _mark_cuts(axes, rows)
         axes.set_yticks(range(len(rows)), names, fontsize=8.5 if columns == 1 else 7.5, linespacing=0.95)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="y", length=0, pad=7 if tight else 3.5)  # room for arrow heads
         axes.xaxis.set_major_locator(_ticks(max(4, 8 - 2 * columns)))
         axes.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.5)
         axes.set_axisbelow(True)
@@ -177,7 +180,8 @@ def training(panels: Sequence[Curves], title: str, y_label: str, note: str) -> F
 @_styled
 def rates(panels: Sequence[Rates], title: str, note: str) -> Figure:
     """Rates with their intervals, each panel on a scale of its own."""
-    figure, grid = _grid(len(panels), 2.6, title, note, sharex=False, sharey=False)
+    figure, grid = _grid(len(panels), 3.0, title, note, sharex=False, sharey=False)
+    figure.set_layout_engine("constrained", h_pad=0.12)  # inches: legends are to keep off the note
     for panel, axes in zip(panels, grid, strict=True):
         axes.set_title(_wrapped(panel.title, WIDTH / len(panels) - 0.5))
         if panel.band:
@@ -192,11 +196,14 @@ def rates(panels: Sequence[Rates], title: str, note: str) -> Figure:
             look: dict[str, Any] = {"color": (BLUE, ORANGE, GREEN, GREY)[i % 4], "marker": "osD^"[i % 4]}
             bars = np.maximum([y - low, high - y], 0)
             axes.errorbar(aside, y, bars, label=name, linewidth=1, elinewidth=0.8, markersize=3.5, **look)
+        if panel.ticks:
+            axes.set_xticks(panel.ticks)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
         axes.grid(color=GREY, alpha=0.2, linewidth=0.5)
         axes.set_xlabel(panel.x_label)
         axes.set_ylabel("%")
-        axes.legend(fontsize=6.5, frameon=False)
+        # below the axes: within, it would lie on some line or other
+        axes.legend(fontsize=6.5, frameon=False, loc="upper left", bbox_to_anchor=(-0.03, -0.29), borderaxespad=0)
     return figure
 
 
@@ -205,24 +212,44 @@ def ladders(
     panels: Sequence[tuple[str, Sequence[Line]]],
     names: Sequence[str],
     title: str,
+    behind: str,
     x_label: str,
     note: str,
     strong: int | None = None,
 ) -> Figure:
-    """The same lines by name in each panel, side by side; the last panel names them, and `strong` stands out."""
-    height = max(2.6, 0.16 * len(names) + 0.6)
-    figure, grid = _grid(len(panels), height, title, note, sharex=True, sharey=False)
-    for place, ((what, lines), axes) in enumerate(zip(panels, grid, strict=True)):
+    """The same lines by name in each panel, side by side: `strong` and the best of the last panel, the rest in grey.
+
+    The last panel names the lines that have a colour, the note those in grey, and those that lie below a panel: few
+    colours can be told apart, and a line far below the others would flatten all that is of interest.
+    """
+    last = panels[-1][1]
+    best = sorted((i for i in range(len(names)) if i != strong), key=lambda i: -last[i].y[-1])[: len(OTHERS)]
+    named = best if strong is None else [strong, *best]
+    colours = {i: BLUE if i == strong else OTHERS[best.index(i)] for i in named}
+    floors = [_floor(lines, named) for _, lines in panels]
+    hidden = [
+        sum(max(lines[i].y) < low for (_, lines), low in zip(panels, floors, strict=True)) for i in range(len(names))
+    ]
+    below = [i for i in range(len(names)) if hidden[i]]
+    grey = [names[i] for i in range(len(names)) if i not in named and hidden[i] < len(panels)]
+    note += f"\nGrey: {', '.join(grey)}." if grey else ""
+    ends = [f"{names[i]} {last[i].y[-1]:.3g}" for i in below]
+    note += f"\nToo low to be shown ({panels[-1][0]}): {', '.join(ends)}." if below else ""
+    figure, grid = _grid(len(panels), 3.0, title, note, sharex=True, sharey=False, behind=behind)
+    for place, ((what, lines), axes, low) in enumerate(zip(panels, grid, floors, strict=True)):
         axes.set_title(what)
-        for i, line in enumerate(lines):
-            width, marker = (2.0, 4) if i == strong else (1.0, 2.5)
-            axes.plot(line.x, line.y, "o-", color=_colour(i, strong), linewidth=width, markersize=marker, clip_on=False)
+        for i in sorted(range(len(lines)), key=lambda i: (i in named, i == strong)):  # what stands out lies on top
+            width, marker = (2.0, 4.0) if i == strong else (1.2, 3.0) if i in named else (0.8, 0.0)
+            look: dict[str, Any] = {"color": colours.get(i, PALE), "linewidth": width, "markersize": marker}
+            axes.plot(lines[i].x, lines[i].y, "o-", **look)
+        top = max(y for line in lines for y in line.y)
+        axes.set_ylim(low - 0.05 * (top - low), top + 0.05 * (top - low))
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.yaxis.set_major_locator(_ticks(6))
         axes.grid(color=GREY, alpha=0.2, linewidth=0.5)
         axes.set_xlabel(x_label)
         if place == len(panels) - 1:
-            _name_ends(axes, lines, names, strong)
+            _name_ends(axes, lines, names, colours, strong)
     return figure
 
 
@@ -253,10 +280,10 @@ def _dot(axes: Axes, y: float, row: Dot, width: float) -> None:
 
 
 def _around(rows: Sequence[Dot], band: float) -> tuple[float, float]:
-    """Limits that hold all means, the band, and as much again on both sides where an interval needs it."""
+    """Limits that hold all means, the band, and as much again on both sides where an interval or a seed needs it."""
     means = [row.mean for row in rows if not row.instead]
     low, high = min(*means, -band), max(*means, band)
-    ends = [end for row in rows for end in (row.low, row.high) if not math.isnan(end)]
+    ends = [end for row in rows for end in (row.low, row.high, *row.seeds) if not math.isnan(end)]
     margin = 0.05 * (high - low)
     return (
         max(low - (high - low), min([low, *ends])) - margin,
@@ -264,47 +291,75 @@ def _around(rows: Sequence[Dot], band: float) -> tuple[float, float]:
     )
 
 
-def _name_ends(axes: Axes, lines: Sequence[Line], names: Sequence[str], strong: int | None) -> None:
-    """A name right of each line's end, moved apart where they would lie on each other."""
+def _mark_cuts(axes: Axes, rows: Sequence[Dot]) -> None:
+    """An arrow head where an interval goes on beyond the panel."""
+    left, right = axes.get_xlim()
+    for y, row in enumerate(rows):
+        look: dict[str, Any] = {"color": ORANGE if row.strong else BLUE, "markersize": 6, "clip_on": False, "zorder": 3}
+        if row.low < left:
+            axes.plot([left], [y], "<", **look)
+        if row.high > right:
+            axes.plot([right], [y], ">", **look)
+    axes.set_xlim(left, right)
+
+
+def _floor(lines: Sequence[Line], named: Sequence[int]) -> float:
+    """Where a panel begins: at the lowest line, or above those that lie far below the others (Tukey's fence).
+
+    Lines that are `named` are shown whatever they are.
+    """
+    lowest = np.array([min(line.y) for line in lines])
+    low, high = np.percentile([y for line in lines for y in line.y], [25, 75])
+    kept = lowest[lowest >= low - 1.5 * (high - low)]
+    return float(min([*kept, *(lowest[i] for i in named)]))
+
+
+def _name_ends(
+    axes: Axes, lines: Sequence[Line], names: Sequence[str], colours: Mapping[int, str], strong: int | None
+) -> None:
+    """A name right of the end of each line that has a colour, moved apart where they would lie on each other."""
     bottom, top = axes.get_ylim()
     end = max(line.x[-1] for line in lines)
-    order = sorted(range(len(lines)), key=lambda i: lines[i].y[-1])
-    step = 1 / max(len(lines), 14)  # of the axes' height
+    order = sorted(colours, key=lambda i: lines[i].y[-1])
+    step = 1 / 14  # of the axes' height
     places = [(lines[i].y[-1] - bottom) / (top - bottom) for i in order]
     for i in range(1, len(places)):
         places[i] = max(places[i], places[i - 1] + step)
     for i in range(len(places) - 1, -1, -1):
         places[i] = min(places[i], 1.0 - step * (len(places) - 1 - i))
     for i, y in zip(order, places, strict=True):
+        leader = {"arrowstyle": "-", "color": colours[i], "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3}
         axes.annotate(
             names[i],
             (lines[i].x[-1], lines[i].y[-1]),
-            (1.08, y),
+            (1.1, y),
             xycoords="data",
             textcoords="axes fraction",
             va="center",
             fontsize=7.5,
-            color=_colour(i, strong),
+            color=colours[i],
             fontweight="bold" if i == strong else "normal",
-            arrowprops={"arrowstyle": "-", "color": _colour(i, strong), "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3},
+            arrowprops={**leader, "relpos": (0, 0.5)},  # to where the name begins, not through it
         )
-    axes.set_xlim(right=end)
-
-
-def _colour(i: int, strong: int | None) -> str:
-    return BLUE if i == strong else OTHERS[i % len(OTHERS)]
+    axes.set_xlim(right=end + 0.02 * (end - 1))
 
 
 def _grid(
-    panels: int, row_height: float, title: str, note: str, *, sharex: bool, sharey: bool = True
+    panels: int, row_height: float, title: str, note: str, *, sharex: bool, sharey: bool = True, behind: str = ""
 ) -> tuple[Figure, list[Axes]]:
-    """Axes for so many panels, up to three side by side, below a title and above a note."""
+    """Axes for so many panels, up to three side by side, below a title (and what is `behind` it) and above a note."""
     columns = min(panels, COLUMNS)
     lines = math.ceil(panels / columns)
     height = lines * row_height + 0.9
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.suptitle(_wrapped(title, WIDTH - 0.3, 12), x=0.01, ha="left", fontweight="bold")  # wider letters
-    figure.supxlabel(_wrapped(note, WIDTH - 0.2, 7), x=0.01, ha="left", fontsize=7, color="#404040")
+    words = _wrapped(title, WIDTH - 0.3, 12)  # wider letters
+    if behind:
+        text = _wrapped(behind, WIDTH - 0.2, 7.5)
+        below = 0.05 + 9.5 * 1.25 / 72 * (1 + words.count("\n"))  # inches from the top
+        figure.text(0.01, 1 - below / height, text, va="top", fontsize=7.5)
+        words += "\n " * (1 + text.count("\n"))  # keeps room for it
+    figure.suptitle(words, x=0.01, ha="left", fontweight="bold")
+    figure.supxlabel(_wrapped(note, WIDTH - 0.4, 7), x=0.01, ha="left", fontsize=7, color="#404040")
     grid = figure.subplots(lines, columns, sharex=sharex, sharey=sharey, squeeze=False).ravel().tolist()
     for spare in grid[panels:]:
         spare.set_visible(False)

@@ -80,7 +80,8 @@ def _sections(plan: Plan, store: Store, groups: Sequence[OnDataset], found: Sequ
     if ablated:
         prose = "Each variant is TMFUN with one part changed, everything else equal, seeds included."
         picture = _ablation_effect(plan.study, ablated)
-        sections.append(Section("What each part contributes", prose, (picture, *map(contents.ablation, ablated))))
+        items: tuple[Table | Picture, ...] = (*([picture] if picture else []), *map(contents.ablation, ablated))
+        sections.append(Section("What each part contributes", prose, items))
     compared = [group for group in groups if group.compared]
     if compared:
         picture = _comparison(compared)
@@ -201,7 +202,8 @@ python -m tmfun check --study {name}    # the verdicts, with the numbers and the
 # -- figures -------------------------------------------------------------------------------------------------------
 
 
-def _ablation_effect(study: Study, groups: Sequence[OnDataset]) -> Picture:
+def _ablation_effect(study: Study, groups: Sequence[OnDataset]) -> Picture | None:
+    """The changes by data set; None where no variant has a seed in common with the full model: all would be words."""
     band = min((claim.smallest_effect for claim in chosen(study.claims, study.name)), default=MATTERS)
     panels = []
     for group in groups:
@@ -217,6 +219,8 @@ def _ablation_effect(study: Study, groups: Sequence[OnDataset]) -> Picture:
                 proxied = bool(variant.proxies or group.full.proxies)
                 rows.append(figures.Dot(variant.title, found.effect.relative, *interval, found.single, proxied))
         panels.append((basis(group, (group.full, *group.ablated)), rows))
+    if all(row.instead for _, rows in panels for row in rows):
+        return None
     note = (
         "Dot: mean over seeds. Line: 95 % interval, paired over seeds. Small dots: single seeds."
         f" Shaded: changes below {100 * band:g} %, the smallest that matters. Left of 0: worse than the full model."

@@ -20,7 +20,8 @@ Settings were searched on validation alone; of points with equal means the first
 *selection gap* is what choosing on test would have added, as the field's most used toolkit chooses: by so much would
 such a result be too good. Below it, what fewer points would have found: the expected test score of the point that
 validation chooses from n points, drawn without replacement from the grid. Where lines cross, the order of the models
-depends on how long was searched."""
+depends on how long was searched, as far as chance lets one see it."""
+CROSSINGS, GAP = "places and crossings may be chance", "a selection gap is noise plus gap"
 
 
 def section(plan: Plan, groups: Sequence[OnDataset]) -> Section | None:
@@ -38,7 +39,8 @@ def section(plan: Plan, groups: Sequence[OnDataset]) -> Section | None:
     folded = (*(search_size(group, ladders[group], "validation") for group in climbed), *map(grid, with_grid))
     words = unequal(plan)
     warning = [f"**Unequal search.** {words}"] if words else []
-    return Section("Selection", "\n\n".join([*warning, PROSE]), items, folded)
+    chance = _one_seed([result for group in with_grid for result in searched(group)], f"{CROSSINGS}, and {GAP}")
+    return Section("Selection", "\n\n".join([*warning, PROSE, *chance]), items, folded)
 
 
 def searched(group: OnDataset) -> list[Result]:
@@ -82,6 +84,7 @@ def selection(group: OnDataset) -> Table:
     notes = (
         "Selection gap: by how much a result chosen on test would have been too good. Of equal points the first is"
         " chosen.",
+        *_one_seed(searched(group), f"{GAP}, as chance never makes it negative"),
     )
     return Table(f"selection-{group.slug}", caption, columns, tuple(rows), notes, context(group))
 
@@ -150,7 +153,10 @@ def search_size(group: OnDataset, ladders: dict[Result, Ladder], split: str = "t
         f"Search size on {group.label}: expected {what}, by the number of grid points tried at random without"
         f" replacement; means over the grid seeds; {group.protocol}; {counted(_grid_seeds(ladders))}."
     )
-    notes = ("Bold: the largest of the column. Place: among these models, by the expectation.",)
+    notes = (
+        "Bold: the largest of the column. Place: among these models, by the expectation.",
+        *_one_seed(list(ladders), CROSSINGS),
+    )
     name = f"search-size{'' if split == 'test' else '-validation'}-{group.slug}"
     return Table(name, text, columns, tuple(rows), notes, context(group))
 
@@ -186,10 +192,11 @@ def _picture(group: OnDataset, ladders: dict[Result, Ladder]) -> Picture:
     note = (
         "Expectation over all sets of so many grid points, drawn without replacement; left: the best validation score"
         " among them; right: the test score of that point. No test score chooses."
+        + "".join(f" {words}" for words in _one_seed(list(ladders), CROSSINGS))
     )
     names = [result.title for result in ladders]
     strong = names.index(full.title) if full in ladders else None
-    figure = figures.ladders(panels, names, f"{text}\n{behind}", "grid points tried", note, strong)
+    figure = figures.ladders(panels, names, text, behind, "grid points tried", note, strong)
     return Picture(f"search-size-{group.slug}", f"{text}. {behind}.", figure)
 
 
@@ -198,7 +205,15 @@ def _metric(ladders: dict[Result, Ladder]) -> str:
 
 
 def _grid_seeds(ladders: dict[Result, Ladder]) -> list[int]:
-    return sorted({len(result.cell.entry.grid_seeds) for result in ladders})
+    """How many grid seeds stand behind the lines; what only counts needs one."""
+    counts = {len(result.cell.entry.grid_seeds) for result in ladders if result.cell.entry.seeded}
+    return sorted(counts or {1})
+
+
+def _one_seed(results: Sequence[Result], words: str) -> tuple[str, ...]:
+    """What one grid seed leaves open of the numbers beside these words; nothing where all points have more."""
+    one = any(len(result.cell.entry.grid_seeds) == 1 for result in results if result.cell.entry.seeded)
+    return (f"Each grid point was trained with one seed: {words}.",) if one else ()
 
 
 def _place(result: Result, ladders: dict[Result, Ladder], n: int, part: int) -> int:

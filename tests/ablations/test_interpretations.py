@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from ablations import claims
 from ablations import interpretations as module
 from ablations.interpretations import chosen, interpretations
-from ablations.multiverse import HOLDS, NONE, REVERSED, Multiverse, multiverses
+from ablations.multiverse import HOLDS, NONE, REVERSED, Multiverse, Reading, multiverses
 from ablations.planning import Plan, unfold
 from ablations.records import Store
 from ablations.studies import read_study
@@ -140,8 +141,8 @@ def test_claims_are_counted_over_the_interpretations_that_they_are_not_about(
     effects = [reading.effect.relative for reading in attention.measured if reading.effect]
     assert effects == sorted(effects, reverse=True)
     item_graph = by_claim["item-graph-beside-modality-graph"]
-    assert item_graph.left_out == ("item_graph=concatenated",)
-    assert len(item_graph.readings) == 21 and all(reading.word == NONE for reading in item_graph.measured if
+    assert item_graph.left_out == ()
+    assert len(item_graph.readings) == 22 and all(reading.word == NONE for reading in item_graph.measured if
         reading.effect and abs(reading.effect.relative) < 0.01)  # fmt: skip
 
 
@@ -166,6 +167,66 @@ def test_without_records_a_reading_says_so(plan: Plan, store: Store) -> None:
     attention = found(plan, store)["attention-fusion"]
     assert attention.measured == []
     assert attention.readings[1].reason == "no records of TMFUN (full) [encoder=mf]"
+
+
+def test_a_side_that_fixes_the_switch_stays_and_the_other_is_read_the_other_way(
+    plan: Plan, store: Store, toy: Dataset
+) -> None:
+    write(plan, store, toy, better=0.2)
+    cells = {cell.entry.name: cell for cell in plan.cells}
+    item_graph = found(plan, store)["item-graph-beside-modality-graph"]
+    (reading,) = (each for each in item_graph.readings if each.name == "item_graph=concatenated")
+    sides = [
+        [store.metric(run.run_id, "recall@20", "test") for run in cells[name].final(store) or []]
+        for name in ("full[item_graph=concatenated]", "only-modality-graph")
+    ]
+    assert reading.effect == paired_effect(*sides), "the concatenated graph against none"
+
+
+def test_an_interpretation_is_left_out_where_nothing_is_left_to_compare(
+    tmp_path: Path, store: Store, toy: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As full under single-step fusion is the variant itself; or as both sides fix the item graph."""
+    (fusion,) = claims.chosen(["multi-step-fusion"])
+    graphs = dataclasses.replace(fusion, name="graphs", better="only-modality-graph", worse="no-graph")
+    monkeypatch.setattr("ablations.multiverse.chosen", lambda names, where: [fusion, graphs])
+    (tmp_path / "t.toml").write_text(STUDY.replace('"single-step"', '"single-step", "no-graph"'))
+    by_claim = found(unfold(read_study(str(tmp_path / "t.toml")), [toy.card()]), store)
+    same = {"fusion=single-step", "fusion=single-step,combine=sum"}
+    same |= {f"item_graph_input=features,{name}" for name in same}
+    assert set(by_claim["multi-step-fusion"].left_out) == same
+    assert by_claim["graphs"].left_out == ("item_graph=concatenated",)
+
+
+def test_what_cannot_be_run_on_the_data_set_is_not_waited_for(plan: Plan, store: Store) -> None:
+    too_many = [
+        dataclasses.replace(cell, skipped="its neighbours are 10, not 20")
+        if cell.entry.interpretation == "neighbours=20"
+        else cell
+        for cell in plan.cells
+    ]
+    attention = found(dataclasses.replace(plan, cells=tuple(too_many)), store)["attention-fusion"]
+    assert [(each.name, each.reason) for each in attention.impossible] == [
+        ("neighbours=20", "its neighbours are 10, not 20")
+    ]
+    assert len(attention.waiting) == 21 and not attention.measured
+
+
+@pytest.mark.parametrize(
+    ("differences", "bounded", "settled"),
+    [
+        ((0.1, 0.11), False, False),
+        ((0.1, 0.1, 0.1), False, False),
+        ((0.1, 0.11, 0.12), True, True),
+        ((0.1, -0.1, 0.1), True, False),
+    ],
+)
+def test_an_interval_needs_three_seeds_that_differ(
+    differences: tuple[float, ...], bounded: bool, settled: bool
+) -> None:
+    effect = paired_effect(np.ones(len(differences)) + differences, np.ones(len(differences)))
+    reading = Reading("x", effect, tuple(range(len(differences))), smallest=0.01)
+    assert (reading.bounded, reading.settled) == (bounded, settled)
 
 
 def test_every_variant_has_an_interpretation_left() -> None:

@@ -110,7 +110,8 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are files of the words in them: quick, and readable for a test."""
 
     def words(figure: Figure) -> dict[str, bytes]:
-        parts = [figure.get_suptitle()]
+        note = figure.get_supxlabel()
+        parts = [figure.get_suptitle(), *(text.get_text() for text in figure.texts if text.get_text() != note)]
         for axes in figure.axes:
             labels = [*axes.texts, *axes.get_yticklabels()]
             parts += [axes.get_title(loc="left"), *(label.get_text() for label in labels)]

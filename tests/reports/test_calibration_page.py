@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.patches import Rectangle
 
 from ablations import calibration, planted
-from reports.calibration_page import files
+from reports.calibration_page import _statistics_figure, files
 
 
 def statistics(**changes: int) -> dict[str, Any]:
@@ -23,12 +24,12 @@ def statistics(**changes: int) -> dict[str, Any]:
     return {"schema": 1, "seed": 1, "studies": 1000, "family": 4, "users": 200, "rows": rows}
 
 
-def pipeline() -> dict[str, Any]:
-    """Ten data sets per step; content is supported on as many of them as ten times the signal."""
+def pipeline(each: int = 10) -> dict[str, Any]:
+    """So many data sets per step; content is supported on as many of them as the signal says."""
     table = planted._empty()
     for signal in planted.LADDER:
-        for seed in range(10):
-            word = "supported" if seed < 10 * signal else "inconclusive"
+        for seed in range(each):
+            word = "supported" if seed < each * signal else "inconclusive"
             scores = {"full": [0.5 + signal / 10] * 10, "again": [0.5] * 10, "ids": [0.5] * 10}
             row = {"signal": signal, "seed": seed, **scores, "null": ["inconclusive"] * 4, "content": [word] * 4}
             table["datasets"].append(row)
@@ -85,3 +86,38 @@ def test_the_page_shows_what_there_is(page: Any) -> None:
         f"figures/{part}.{kind}" for part in ("statistics", "pipeline") for kind in ("png", "pdf")
     }
     assert 'False "supported", no effect' in both["figures/statistics.png"]
+
+
+def test_a_part_of_the_pipeline_is_called_so(page: Any) -> None:
+    part = page(pipeline=pipeline())["README.md"]
+    assert "**Partial.** 60 of the 300 planned data sets are there (6 steps x 50; so far 10 per step)" in part
+    assert "60 of the 300" in page(pipeline=pipeline())["figures/pipeline.png"]
+    whole = page(pipeline=pipeline(50))["README.md"]
+    assert "Partial" not in whole and "All 300 planned data sets are there (6 steps x 50)" in whole
+
+
+@pytest.mark.parametrize(("each", "judged"), [(10, False), (33, False), (34, True)])
+def test_below_200_nulls_no_word_on_5_percent(page: Any, each: int, judged: bool) -> None:
+    text = page(pipeline=pipeline(each))["README.md"]
+    assert ("reaches 5 %" in text) == judged
+    assert ("fewer than 200 nulls" in text) == (not judged)
+
+
+def test_what_the_null_does_not_go_through_is_said(page: Any) -> None:
+    text = page(pipeline=pipeline())["README.md"]
+    for words in ("no grid", "no control", "no claim file", "a family of one"):
+        assert words in text
+
+
+def test_the_figure_of_the_statistics() -> None:
+    """Legends beside the data, ticks where there are points, the band where there is such a criterion."""
+    figure = _statistics_figure(statistics()).figure
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        assert axes.get_xticks().tolist() == [3, 6, 8, 10]
+        legend, data = axes.get_legend().get_window_extent(), axes.get_window_extent()
+        assert legend.y1 < data.y0 or legend.y0 > data.y1
+    bands = [[patch for patch in axes.patches if isinstance(patch, Rectangle)] for axes in figure.axes]
+    assert list(map(len, bands)) == [0, 1, 0]
+    note = figure.get_supxlabel().replace("\n", " ")
+    assert "With fewer than 6 seeds a claim alone, with fewer than 8 a family of 4, cannot be supported" in note

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from reports import figures
 from reports.report import write_report
 
 Make = Callable[..., SimpleNamespace]
@@ -116,6 +118,39 @@ def test_a_search_figure_names_every_model(search: SimpleNamespace, undrawn: Non
     assert all(title in drawn for title in ("TMFUN (full)", "LightGCN", "VBPR", "proxy features: image"))
 
 
+def test_of_many_models_a_search_figure_names_the_best_and_says_who_is_below() -> None:
+    lines = [figures.Line((1, 2, 3), (0.06 + i / 1000, 0.0605 + i / 1000, 0.061 + i / 1000)) for i in range(10)]
+    lines += [figures.Line((1, 2, 3), (0.020, 0.025, 0.03))]
+    names = [f"model {i}" for i in range(10)] + ["far below"]
+    figure = figures.ladders([("validation", lines), ("test", lines)], names, "title", "behind", "points", "Note.", 2)
+    left, right = figure.axes
+    assert [text.get_text() for text in right.texts] == [
+        "model 2",
+        "model 5",
+        "model 6",
+        "model 7",
+        "model 8",
+        "model 9",
+    ]
+    colours = [line.get_color() for line in right.lines if line.get_color() != figures.PALE]
+    assert len(set(colours)) == 6, "no colour twice"
+    note = figure.get_supxlabel().replace("\n", " ")
+    assert "Grey: model 0, model 1, model 3, model 4." in note
+    assert "Too low to be shown (test): far below 0.03." in note
+    assert all(0.055 < axes.get_ylim()[0] < 0.06 for axes in (left, right)), "one outlier does not flatten the rest"
+    assert figure.get_suptitle().strip() == "title" and "behind" in [text.get_text() for text in figure.texts]
+
+
+def test_numbers_of_one_grid_seed_come_with_a_warning(
+    make: Make, search: SimpleNamespace, undrawn: None, tmp_path: Path
+) -> None:
+    folder = report(search, tmp_path)
+    assert "noise plus gap" in (folder / "tables" / "selection-toy.md").read_text()
+    for name in ("search-size-toy", "search-size-validation-toy"):
+        assert "crossings may be chance" in (folder / "tables" / f"{name}.md").read_text()
+    assert "crossings may be chance" in (folder / "README.md").read_text()
+
+
 def test_long_grids_show_some_sizes_and_always_the_first_and_last() -> None:
     from reports.selection import _sizes
 
@@ -154,6 +189,18 @@ def test_controls_stand_apart_from_parts_and_competitors(
     assert float(row["Recall@20 relative change"]) == pytest.approx(np.mean(under) / np.mean(plain) - 1)
 
 
+def test_the_controls_figure_shows_what_was_run_the_largest_loss_first(
+    controlled: SimpleNamespace, undrawn: None, tmp_path: Path
+) -> None:
+    folder = report(controlled, tmp_path)
+    drawn = (folder / "figures" / "controls.png").read_text()
+    shown = {r["model under a control"]: r["Recall@20 relative change"] for r in rows(folder, "controls-toy")}
+    assert "skipped" not in drawn and "LightGCN, items permuted" not in drawn.replace("(= LightGCN), items", "")
+    order = sorted((title for title, change in shown.items() if change), key=lambda title: float(shown[title]))
+    places = [drawn.index(title) for title in order]
+    assert len(order) == 5 and places == sorted(places)
+
+
 def test_verdicts_say_what_becomes_of_a_gain_under_permuted_content(
     controlled: SimpleNamespace, undrawn: None, tmp_path: Path
 ) -> None:
@@ -186,10 +233,15 @@ def test_interpretations_have_a_figure_per_claim_and_a_sentence(
     folder = report(readings, tmp_path)
     page = (folder / "README.md").read_text()
     (attention, graph) = (line for line in page.splitlines() if "**holds in " in line)
-    assert "*attention-fusion* on toy: **holds in " in attention and " of 4**" in attention
-    assert " of 3**" in graph and "left out, as the claim is about it: item_graph=concatenated" in graph
+    assert "*attention-fusion* on toy: **holds in " in attention and " of 4 by the mean" in attention
+    assert " of 4 by the mean" in graph and "left out" not in graph
     assert "2 seeds each; proxy features" in attention
+    assert "by the mean over seeds; signs, no intervals**" in attention and "leaves 0 out" not in attention
     drawn = (folder / "figures" / "interpretations-attention-fusion-toy.png").read_text()
+    assert re.match(r"attention-fusion: holds in \d of 4 by the mean over seeds ", drawn)
+    assert "2 seeds each: signs, no intervals" in drawn
+    of = {row["interpretation"]: row["notes"] for row in rows(folder, "interpretations") if "graph" in row["claim"]}
+    assert "only-modality-graph stays as it is" in of["item_graph=concatenated"] and "stays" not in of["heads=4"]
     assert all(name in drawn for name in ("default", "edge_weights=binary", "heads=4", "item_graph=concatenated"))
     assert not list(folder.glob("figures/interpretations-item-graph-helps-lightgcn*")), "no side of it is TMFUN"
 
@@ -229,11 +281,50 @@ def test_an_unfinished_multiverse_says_what_is_missing(make: Make, undrawn: None
     made = make(READINGS, keep=lambda run: run.settings.get("edge_weights") != "binary")
     folder = report(made, tmp_path)
     page = (folder / "README.md").read_text()
-    assert "1 without records on both sides" in page
+    assert "no records yet on both sides under 1" in page and "cannot be run here:" not in page
     missing = [row for row in rows(folder, "interpretations") if row["interpretation"] == "edge_weights=binary"]
     assert all("no records of TMFUN (full)" in row["notes"] for row in missing) and len(missing) == 2
     empty = make(READINGS, keep=lambda run: False)
     assert "no records yet" in (write_report(empty.plan, empty.store, tmp_path / "empty")[0] / "README.md").read_text()
+
+
+def test_intervals_are_counted_from_three_seeds_on(make: Make, undrawn: None, tmp_path: Path) -> None:
+    folder = report(make(READINGS.replace("seeds = 2", "seeds = 3")), tmp_path)
+    shown = [row for row in rows(folder, "interpretations") if row["claim"] == "attention-fusion"]
+    holding = [row for row in shown if float(row["relative effect"]) >= 0.01]
+    settled = sum(float(row["relative effect low"]) > 0 for row in holding)
+    words = f"in {settled} of them the 95 % interval leaves 0 out**"
+    sentence = f"**holds in {len(holding)} of 4 by the mean over seeds; {words}"
+    assert sentence in (folder / "README.md").read_text()
+    drawn = (folder / "figures" / "interpretations-attention-fusion-toy.png").read_text()
+    assert f"3 seeds each: {words.removesuffix('**')}" in drawn
+
+
+def test_an_interpretation_that_cannot_be_run_on_the_data_set_is_not_waited_for(
+    make: Make, undrawn: None, tmp_path: Path
+) -> None:
+    six = READINGS.replace("interpretations =", "set = { dimension = 6 }\ninterpretations =")
+    folder = report(make(six), tmp_path)
+    page = (folder / "README.md").read_text()
+    assert "cannot be run here: heads=4 (4 heads do not divide 6 dimensions)" in page
+    assert "no records yet on both sides" not in page
+    found = [row for row in rows(folder, "interpretations") if row["interpretation"] == "heads=4"]
+    assert [row["the claim"] for row in found] == ["cannot be run here"] * 2
+    for row in rows(folder, "interpretations-summary"):
+        assert row["cannot be run here"] == "heads=4: 4 heads do not divide 6 dimensions"
+        assert row["no records yet"] == "0" and row["holds in"].endswith(" of 3")
+
+
+def test_an_interval_that_leaves_a_tight_panel_has_an_arrow_where_it_is_cut() -> None:
+    rows = [figures.Dot("a", 0.1, -0.9, 0.15), figures.Dot("b", 0.05, 0.04, 0.06), figures.Dot("c", 0.08, -0.7, 0.9)]
+    figure = figures.dots([(["basis"], rows)], "title", "x", "note", 0.01, tight=True)
+    (axes,) = figure.axes
+    ends = {line.get_marker(): [] for line in axes.lines if line.get_marker() in "<>"}
+    for line in axes.lines:
+        if line.get_marker() in ends:
+            ends[line.get_marker()] += [(float(line.get_xdata()[0]), float(line.get_ydata()[0]))]
+    low, high = axes.get_xlim()
+    assert ends == {"<": [(low, 0.0), (low, 2.0)], ">": [(high, 2.0)]}
 
 
 def test_figures_of_all_three_are_drawn(

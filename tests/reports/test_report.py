@@ -227,6 +227,8 @@ def test_a_study_without_records(written: Callable[..., Path]):
     assert "**inconclusive**" in page and "no records" in page
     assert {row["Recall@20"] for row in rows(folder, "comparison-toy")} == {""}
     assert not list(folder.glob("figures/training-curves*"))
+    assert not list(folder.glob("figures/ablation-effect*")), "nothing but words would be in it"
+    assert "ablation-toy.csv" in page
 
 
 def test_a_study_without_claims_variants_or_grids(written: Callable[..., Path]):
