@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-STUDY = "a shipped study (smoke, quick, baby, controls, interpretations, paper) or a TOML file"
+STUDY = "a shipped study (ablations/studies: smoke, quick, baby, controls, published, paper, ...) or a TOML file"
 
 Commands = Any  # what argparse's add_subparsers returns
 
