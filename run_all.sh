@@ -2,7 +2,7 @@
 # From nothing to verdicts: sets up, plans, runs what has no record, reports, checks the claims.
 #
 #   ./run_all.sh                 the study quick: a synthetic data set, minutes
-#   ./run_all.sh baby            a shipped study (ablations/studies): smoke, quick, baby, controls, interpretations, paper
+#   ./run_all.sh baby            a shipped study (ablations/studies): smoke, quick, baby, controls, published, ...
 #   ./run_all.sh my_study.toml   your own
 #
 # Data sets are looked for in the folders of TMFUN_DATA (a path list) and in data/. Stop it whenever you like:
