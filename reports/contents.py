@@ -181,7 +181,7 @@ def under_permuted_content(claim: Claim, survival: Survival | None) -> str:
         return "does not apply: the claim is about a control" if is_about_content(claim) else "not run"
     column = Column("", 1, interval=True, signed=True, percent=True)
     number = show(column, Number(survival.under.relative, *survival.under.relative_interval()))
-    verdict = f"**{survival.on_content}**; " if survival.on_content else ""
+    verdict = f"{survival.on_content}; " if survival.on_content else ""
     return f"{number}, {counted([len(survival.seeds)])}: {verdict}{survival.meaning}"
 
 

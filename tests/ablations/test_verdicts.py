@@ -181,7 +181,7 @@ def test_the_seeds_that_settle_it_have_the_power_they_promise(size: float, famil
         d = np.random.default_rng(1).normal(size, 1, (600, seeds))
         return np.mean((p_of_all_flips(d) * family <= 0.05) & (stats.ttest_1samp(d, 0, axis=1).pvalue < 0.05))
 
-    assert 0.74 < found(needed) < 0.93
+    assert 0.7 < found(needed) < 0.93
 
 
 @pytest.mark.parametrize(("mean", "deviation"), [(0.0, 0.002), (0.0003, 0.001)])

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from ablations import calibration, planted
+from ablations.verdicts import RULES
 from reports.calibration_page import _statistics_figure, files
 
 
@@ -21,7 +22,7 @@ def statistics(**changes: int) -> dict[str, Any]:
         for name in calibration.SCENARIOS
         for seeds in calibration.SEEDS
     ]
-    return {"schema": 1, "seed": 1, "studies": 1000, "family": 4, "users": 200, "rows": rows}
+    return {"schema": 1, "seed": 1, "studies": 1000, "family": 4, "users": 200, "rules": RULES, "rows": rows}
 
 
 def pipeline(each: int = 10) -> dict[str, Any]:
