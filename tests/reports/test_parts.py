@@ -212,7 +212,7 @@ def test_verdicts_say_what_becomes_of_a_gain_under_permuted_content(
         line for line in (folder / "README.md").read_text().splitlines() if "Attention fusion helps" in line
     )
     assert headline.startswith("- **supported, at least in part not a content effect**: ")
-    assert words["contrastive-loss)"].endswith("nothing that could survive")
+    assert words["contrastive-loss)"].endswith("no gain that could survive")
     page = (folder / "README.md").read_text()
     assert "- **items permuted**: every item has the content of another item." in page
     claims = {(row["claim"].rpartition("(")[2], row["control"]) for row in rows(folder, "controls-claims")}
