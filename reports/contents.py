@@ -147,7 +147,7 @@ def verdicts(findings: Sequence[Finding], groups: Sequence[OnDataset], survived:
 def _families(findings: Sequence[Finding]) -> list[str]:
     """Families of which this study tests a part: the correction is for that part."""
     sizes = dict.fromkeys((found.claim.family, found.family, found.listed) for found in findings)
-    parts = [f"{tested} of the {listed} claims of `{family}`" for family, tested, listed in sizes if tested < listed]
+    parts = [f"{tested} of the {listed} claims of {family}" for family, tested, listed in sizes if tested < listed]
     return [f"Corrected are the claims that the study makes and can test here: {', '.join(parts)}."] if parts else []
 
 

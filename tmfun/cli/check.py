@@ -199,7 +199,7 @@ def _print(answer: _Answer) -> None:
         by_seed = ", ".join(f"{seed}: {better:.4f} / {worse:.4f}" for seed, (better, worse) in pairs)
         print(f"  by seed, {claim.better} / {claim.worse}: {by_seed}")
         if compared.unpaired:
-            print(f"  left out, as one side lacks them: seeds {', '.join(map(str, compared.unpaired))}")
+            print(f"  left out, as only one side has them: seed {', '.join(map(str, compared.unpaired))}")
     for survival in answer.survivals:
         low, high = survival.under.relative_interval()
         print(
