@@ -108,9 +108,8 @@ def is_about_content(claim: Claim) -> bool:
 
 def _own_control(side: str) -> bool:
     base, _, under = side.partition("[")
-    return (base in variants() and variants()[base].control is not None) or under.rstrip("]").partition(":")[
-        0
-    ] in CONTROLS
+    own = variants()[base].control if base in variants() else None
+    return own is not None or under.rstrip("]").partition(":")[0] in CONTROLS
 
 
 def survivals(plan: Plan, store: Store) -> list[Survival]:
