@@ -4,7 +4,9 @@
 sentence = "This part helps."
 better = "full"                        # a model or a variant as studies name them, also lattice[items-permuted];
                                        # with the settings or the grid that the study gives it
-worse = "no-such-part"
+worse = { entry = "no-such-part", set = { heads = 2 }, grid = { l2 = [1e-3, 1e-2] } }
+                                       # or with settings of the claim's own, over the study's, and a grid of its own,
+                                       # in the place of the study's
 source = "where the claim is made"
 metric = "recall@20"                   # on test, of the runs selected on validation
 datasets = ["baby"]                    # where the claim is made; without it, on all data sets of the study
@@ -14,8 +16,9 @@ The last three may be left out. A family is corrected together, so its size deci
 """
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ablations.interpretations import interpretations
 from ablations.variants import variants
@@ -31,8 +34,8 @@ FOLDER = Path(__file__).parent / "claims"
 @dataclass(frozen=True)
 class _ClaimTable:
     sentence: str
-    better: str
-    worse: str
+    better: str | dict[str, Any]
+    worse: str | dict[str, Any]
     source: str
     metric: str = "recall@20"
     datasets: tuple[str, ...] = ()
@@ -40,8 +43,41 @@ class _ClaimTable:
 
 
 @dataclass(frozen=True)
+class Side:
+    """One side of a claim: an entry of a study, and what the claim itself sets and searches of it.
+
+    Keys `training.<key>` change the training, as in a study's grid.
+    """
+
+    entry: str
+    set: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    where: str = ""  # the claim that wants it so
+
+    @property
+    def base(self) -> str:
+        """The model or variant, without a control."""
+        return self.entry.partition("[")[0]
+
+    @property
+    def own(self) -> str:
+        """What is set and searched, as names have it: `{heads=4, l2=0.001|0.01}`; nothing where all is the study's."""
+        values = {key: (value,) for key, value in self.set.items()} | self.grid
+        parts = (f"{key}={'|'.join(str(each).lower() for each in some)}" for key, some in values.items())
+        return f"{{{', '.join(parts)}}}" if values else ""
+
+    @property
+    def name(self) -> str:
+        """What studies and tables call it: `lattice{l2=0.001|0.01}[items-permuted]`."""
+        return self.base + self.own + self.entry.removeprefix(self.base)
+
+
+@dataclass(frozen=True)
 class Claim:
-    """One claim: that `better` scores higher than `worse`. Claims of one `family` are corrected together."""
+    """One claim: that `better` scores higher than `worse`. Claims of one `family` are corrected together.
+
+    A side is the name of a study's entry; a study makes those that have settings of the claim's own, `own_sides`.
+    """
 
     name: str
     family: str
@@ -52,6 +88,7 @@ class Claim:
     metric: str
     datasets: tuple[str, ...]
     smallest_effect: float
+    own_sides: tuple[Side, ...] = field(default=(), compare=False)  # their names tell them apart
 
     def made_on(self, dataset: str) -> bool:
         """Whether the claim is made on the data set of this name."""
@@ -75,22 +112,35 @@ def read_claims(folder: Path = FOLDER) -> dict[str, Claim]:
                 raise InputError(f"{where}: this name is also in {claims[name].family}.toml")
             table = read_settings(_ClaimTable, given, where)
             metrics.parse(table.metric)
-            for side in (table.better, table.worse):
-                _check_side(side, where)
-            if table.better == table.worse:
-                raise InputError(f"{where}: both sides are '{table.better}'")
-            claims[name] = Claim(name=name, family=path.stem, **vars(table))
+            sides = [_read_side(side, where) for side in (table.better, table.worse)]
+            better, worse = (side.name for side in sides)
+            if better == worse:
+                raise InputError(f"{where}: both sides are '{better}'")
+            rest = {**vars(table), "better": better, "worse": worse, "own_sides": tuple(s for s in sides if s.own)}
+            claims[name] = Claim(name=name, family=path.stem, **rest)
     for family in {claim.family for claim in claims.values()} & set(claims):
         raise InputError(f"{folder / family}.toml: a claim in {claims[family].family}.toml has the name of this file")
     return claims
 
 
-def _check_side(side: str, where: str) -> None:
-    base, bracket, under = side.partition("[")
-    if base not in variants() and base not in MODELS:
-        raise unknown("model or variant", side, [*variants(), *MODELS], where)
-    if bracket and under.removesuffix("]") not in interpretations():
-        control(under.removesuffix("]"), where)
+def base(side: str) -> str:
+    """The model or variant that the side of this name is, without its own settings, its control, its interpretation."""
+    return side.partition("[")[0].partition("{")[0]
+
+
+def _read_side(given: str | dict[str, Any], where: str) -> Side:
+    table = {"entry": given} if isinstance(given, str) else given
+    side = read_settings(Side, {**table, "where": where}, where)
+    if isinstance(given, dict) and not side.own:
+        raise InputError(f"{where}: nothing is set or searched of '{side.entry}': its name alone says that")
+    if twice := sorted(set(side.set) & set(side.grid)):
+        raise InputError(f"{where}: '{twice[0]}' of '{side.entry}' is both set and searched")
+    if side.base not in variants() and side.base not in MODELS:
+        raise unknown("model or variant", side.entry, [*variants(), *MODELS], where)
+    under = side.entry.removeprefix(side.base)
+    if under and under[1:].removesuffix("]") not in interpretations():
+        control(under[1:].removesuffix("]"), where)
+    return side
 
 
 def chosen(names: tuple[str, ...] | list[str], where: str = "") -> list[Claim]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ablations.claims import Claim, chosen
+from ablations.claims import Claim, base, chosen
 from ablations.outcomes import by_card, findings, scores, shared
 from ablations.planning import Cell, Plan, reads_content
 from ablations.records import Store
@@ -107,8 +107,8 @@ def is_about_content(claim: Claim) -> bool:
 
 
 def _own_control(side: str) -> bool:
-    base, _, under = side.partition("[")
-    own = variants()[base].control if base in variants() else None
+    name, under = base(side), side.partition("[")[2]
+    own = variants()[name].control if name in variants() else None
     return own is not None or under.rstrip("]").partition(":")[0] in CONTROLS
 
 

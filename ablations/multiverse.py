@@ -7,7 +7,8 @@ of*. These words take the mean over seeds alone, as interpretations usually have
 
 A side whose variant fixes a switch of the interpretation keeps that switch, and the other side alone is read the other
 way: `item_graph=concatenated` makes "the item graph against none" a claim about the concatenated graph. Left out are
-interpretations under which nothing is left to compare: both sides fix the switch, or both would be the same runs.
+interpretations under which nothing is left to compare: both sides fix the switch, or both would be the same runs. A
+claim with settings of its own is about those, and is not read in other ways; nor is one about a control.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 from ablations import interpretations
 from ablations.claims import Claim, chosen
+from ablations.controlled import is_about_content
 from ablations.interpretations import DEFAULT
 from ablations.outcomes import OnCard, by_card
 from ablations.planning import Plan
@@ -110,7 +112,7 @@ def _multiverse(claim: Claim, here: OnCard) -> Multiverse | None:
     sides = (claim.better, claim.worse)
     names = {name: cell.entry.interpretation for name, cell in here.cells.items() if cell.entry.interpretation}
     own = {name.partition("[")[0] for name in names}
-    if not own & set(sides) or not set(sides) <= set(here.cells):
+    if claim.own_sides or is_about_content(claim) or not own & set(sides) or not set(sides) <= set(here.cells):
         return None
     readings, left_out = [_reading(claim, DEFAULT, here)], []
     for name in dict.fromkeys(names.values()):

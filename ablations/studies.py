@@ -3,11 +3,13 @@
 import dataclasses
 import itertools
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ablations import interpretations
+from ablations.claims import Side, chosen
 from ablations.interpretations import Interpretation
 from ablations.specification import depends_on_seed
 from ablations.variants import variant, variants
@@ -24,7 +26,8 @@ FOLDER = Path(__file__).parent / "studies"
 class Entry:
     """One row of a study's tables: a model, or a variant of one, with the settings it may try.
 
-    Under a control or an interpretation, the name ends in its name in brackets: `lattice[items-permuted]`.
+    Under a control or an interpretation, the name ends in its name in brackets: `lattice[items-permuted]`. What a claim
+    sets or searches itself stands in braces: `lattice{l2=0.001|0.01}`.
     `points` are the grid points, each a dictionary over `settings` (keys `training.<key>` change the training);
     without a grid there is one empty point.
     """
@@ -39,6 +42,7 @@ class Entry:
     grid_seeds: tuple[int, ...]
     control: str | None = None
     interpretation: str | None = None
+    own: str = ""  # what a claim sets or searches of it
 
     @property
     def seeded(self) -> bool:
@@ -114,7 +118,8 @@ def read_study(name: str) -> Study:
     table = read_settings(_StudyTable, tables, str(path))
     if not table.datasets:
         raise InputError(f"{path}: no data sets")
-    entries = [entry for model, given in table.models.items() for entry in _entries(model, given, table, path)]
+    sides = _own_sides(table.claims, str(path))
+    entries = [entry for model, given in table.models.items() for entry in _entries(model, given, table, sides, path)]
     if not entries:
         raise InputError(f"{path}: no models")
     twice = {entry.name for entry in entries if sum(other.name == entry.name for other in entries) > 1}
@@ -123,7 +128,9 @@ def read_study(name: str) -> Study:
     return Study(path.stem, table.title, table.datasets, tuple(entries), table.claims, path)
 
 
-def _entries(model: str, given: Any, study: _StudyTable, path: Path) -> list[Entry]:
+def _entries(model: str, given: Any, study: _StudyTable, sides: Iterable[Side], path: Path) -> list[Entry]:
+    """A model or its variants, and again as claims want them; all under the controls that the study asks for, too, and
+    the study's own under interpretations."""
     where = f"{path}: [models.{model}]"
     kind = model_class(model, where)
     if not isinstance(given, dict):
@@ -136,13 +143,11 @@ def _entries(model: str, given: Any, study: _StudyTable, path: Path) -> list[Ent
     for name in table.variants or (model,):
         title, changes, own_control = kind.title, {}, None
         if table.variants:
-            chosen = variant(name, where)
-            if chosen.model != model:
-                raise InputError(f"{where}: the variant '{name}' is one of {chosen.model}")
-            title, changes, own_control = chosen.title, chosen.changes, chosen.control
-        clash = sorted(set(changes) & set(table.grid))
-        if clash:
-            raise InputError(f"{where}: the grid's key '{clash[0]}' is what the variant '{name}' fixes")
+            named = variant(name, where)
+            if named.model != model:
+                raise InputError(f"{where}: the variant '{name}' is one of {named.model}")
+            title, changes, own_control = named.title, named.changes, named.control
+        _refuse_fixed(table.grid, name, changes, where)
         entry = Entry(
             name=name,
             title=title,
@@ -154,20 +159,55 @@ def _entries(model: str, given: Any, study: _StudyTable, path: Path) -> list[Ent
             grid_seeds=_seeds(study.grid_seeds, where),
             control=own_control,
         )
-        entries.append(entry)
-        under = [_under_control(entry, each, where) for each in table.controls if own_control is None]
-        entries += [each for each in under if each.name not in table.variants]
+        of_claims = [_with_own(entry, side, changes) for side in sides if side.base == name]
+        for each in (entry, *of_claims):
+            under = [_under_control(each, one, where) for one in table.controls if own_control is None]
+            entries += [each, *(one for one in under if one.name not in table.variants)]
         entries += [
             _under(entry, each) for each in readings if own_control is None and not set(each.changes) & set(changes)
         ]
     for entry in entries:
-        for point in entry.points:  # a typo shows here, before anything runs
-            settings, _ = entry.at(point, where)
-            read_settings(kind.settings_type, settings, where)
+        _check(entry, where)
         clash = sorted(set(table.grid) & set(next((r.changes for r in readings if r.name == entry.interpretation), {})))
         if clash:
             raise InputError(f"{where}: the grid's key '{clash[0]}' is a switch of the interpretations, too")
     return [entry if entry.seeded else replace(entry, seeds=(0,), grid_seeds=(0,)) for entry in entries]
+
+
+def _own_sides(claims: tuple[str, ...], where: str) -> list[Side]:
+    """What claims set or search themselves, each once, whatever control a claim lays over it."""
+    sides = [side for claim in chosen(claims, where) for side in claim.own_sides]
+    return list({side.base + side.own: side for side in sides}.values())
+
+
+def _check(entry: Entry, where: str) -> None:
+    """Raise InputError for what the model or the training does not know: a typo shows before anything runs."""
+    for point in entry.points:
+        settings, _ = entry.at(point, where)
+        read_settings(model_class(entry.model).settings_type, settings, where)
+
+
+def _refuse_fixed(keys: Iterable[str], name: str, changes: dict[str, Any], where: str) -> None:
+    clash = sorted(set(changes) & set(keys))
+    if clash:
+        raise InputError(f"{where}: '{clash[0]}' is what the variant '{name}' fixes")
+
+
+def _with_own(entry: Entry, side: Side, changes: dict[str, Any]) -> Entry:
+    """The entry with the settings that a claim wants of it, and the claim's grid in the place of the study's."""
+    _refuse_fixed([*side.set, *side.grid], entry.name, changes, side.where)
+    settings, training = entry.at(side.set, side.where)
+    own = replace(
+        entry,
+        name=entry.name + side.own,
+        title=f"{entry.title} {side.own}",
+        settings=settings,
+        training=training,
+        points=_points(side.grid, side.where),
+        own=side.own,
+    )
+    _check(own, side.where)
+    return own
 
 
 def _under_control(entry: Entry, name: str, where: str) -> Entry:

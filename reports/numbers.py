@@ -120,8 +120,9 @@ class OnDataset:
 
     @property
     def plain(self) -> tuple[Result, ...]:
-        """All under the default interpretation: the others have tables of their own, of claims."""
-        return tuple(result for result in self.results if result.cell.entry.interpretation is None)
+        """All with the study's settings under the default interpretation: the others serve claims, and stand there."""
+        entries = ((result, result.cell.entry) for result in self.results)
+        return tuple(result for result, entry in entries if entry.interpretation is None and not entry.own)
 
     @property
     def controlled(self) -> tuple[Result, ...]:

@@ -1,14 +1,13 @@
-"""Studies, variants and claims as files: the shipped ones, and every way to get one wrong."""
+"""Studies and variants as files: the shipped ones, and every way to get one wrong."""
 
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from ablations.claims import chosen, read_claims
+from ablations.claims import chosen
 from ablations.studies import read_study, shipped
 from ablations.variants import FILE, variants
-from ablations.verdicts import fewest_seeds
 from baselines import MODELS, model_class
 from tmfun.errors import InputError
 from tmfun.settings import read_settings
@@ -158,7 +157,8 @@ GOOD = 'title = "t"\ndatasets = ["a"]\n'
         (GOOD + 'training = { optimiser = "rowadam" }\n[models.vbpr]', "'rowadam' is not one of 'adam', 'row-adam'$"),
         (GOOD + '[models.vbpr]\ntraining = { optimizer = "adam" }', "unknown key 'optimizer'.*'optimiser'"),
         (GOOD + '[models.vbpr]\ngrid = { "training.optimiser" = ["row_adam"] }', "'row_adam' is not one of 'adam'"),
-        (GOOD + 'claims = ["x"]\n[models.vbpr]\nfoo = 1', "unknown key 'foo'"),
+        (GOOD + "[models.vbpr]\nfoo = 1", "unknown key 'foo'"),
+        (GOOD + 'claims = ["x"]\n[models.vbpr]', "mine.toml: unknown claim 'x'"),
     ],
 )
 def test_a_wrong_study_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
@@ -172,72 +172,3 @@ def test_unknown_and_missing_studies() -> None:
         read_study("quik")
     with pytest.raises(InputError, match="no such file"):
         read_study("nowhere/mine.toml")
-
-
-def test_claims_read_with_their_family_and_defaults() -> None:
-    claims = read_claims()
-    card = [claim for claim in claims.values() if claim.family == "design-card"]
-    assert {claim.worse for claim in card} == {
-        "no-attention",
-        "no-contrastive",
-        "only-modality-graph",
-        "only-item-graph",
-    }
-    assert {claim.better for claim in card} == {"full"}
-    assert all(claim.source and claim.sentence.endswith(".") for claim in claims.values())
-
-
-def test_tmfun_meets_every_competitor_in_one_family() -> None:
-    family = chosen(["outperforms"])
-    assert [claim.better for claim in family] == ["full"] * len(family)
-    assert {claim.worse for claim in family} == set(MODELS) - {"tmfun"} and len(family) == len(MODELS) - 1
-    assert fewest_seeds(len(family)) == 10 == len(read_study("paper").entries[0].seeds)
-
-
-def test_each_modality_meets_a_counterpart_without_contrast_too() -> None:
-    for claim in chosen(["modalities"]):
-        assert claim.better == "no-contrastive" and claim.worse.startswith("only-") and claim.datasets
-
-
-def test_a_family_is_all_its_claims_and_each_claim_counts_once() -> None:
-    card = chosen(["design-card"])
-    assert [claim.name for claim in card] == [c.name for c in read_claims().values() if c.family == "design-card"]
-    assert chosen(["contrastive-loss", "design-card"])[0].name == "contrastive-loss"
-    assert len(chosen(["contrastive-loss", "design-card", "contrastive-loss"])) == len(card)
-
-
-CLAIM = '[c]\nsentence = "s."\nbetter = "full"\nworse = "{worse}"\nsource = "x"\n{more}'
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (CLAIM.format(worse="nobody", more=""), "unknown model or variant 'nobody'"),
-        (CLAIM.format(worse="lattice[items]", more=""), "unknown control 'items'"),
-        (CLAIM.format(worse="vbpr", more='metric = "recal@20"'), "unknown metric 'recal'"),
-        (CLAIM.format(worse="vbpr", more="smallest_effect = 0"), "must be above 0"),
-        (CLAIM.format(worse="vbpr", more='colour = "red"'), "unknown key 'colour'"),
-        (CLAIM.format(worse="full", more=""), "both sides are 'full'"),
-        (CLAIM.format(worse="vbpr", more='datasets = "baby"'), "datasets = 'baby' is not a list"),
-        (CLAIM.format(worse="vbpr", more="").replace("[c]", "[mine]"), "has the name of this file"),
-        ("c = 3", "a table is needed"),
-        ("[c]\nsentence = 's.'", "is missing"),
-        ("[c", "not valid TOML"),
-    ],
-)
-def test_a_wrong_claim_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(InputError, match=message):
-        read_claims(tmp_path)
-
-
-def test_two_files_cannot_make_the_same_claim(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / f"{name}.toml").write_text(CLAIM.format(worse="vbpr", more=""))
-    with pytest.raises(InputError, match=r"also in one\.toml"):
-        read_claims(tmp_path)
-
-
-def test_an_unknown_claim_is_named() -> None:
-    with pytest.raises(InputError, match="unknown claim 'attention'"):
-        chosen(["attention"])

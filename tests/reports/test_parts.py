@@ -107,6 +107,28 @@ def test_search_size_is_the_mean_over_all_smaller_searches(
             assert int(row[f"place with {n}"]) == 1 + sum(other > values[title] for other in values.values())
 
 
+def test_sides_with_settings_of_a_claims_own_stand_in_verdict_and_selection_alone(
+    make: Make, undrawn: None, tmp_path: Path
+) -> None:
+    text = SEARCH.replace("seeds = 1", 'seeds = 7\nclaims = ["searched-contrast"]')
+    text = text.replace('["full"]', '["full", "no-contrastive"]\ncontrols = ["items-permuted"]')
+    made = make(text)
+    folder = report(made, tmp_path)
+    better, worse = "full{contrast_weight=0.003|0.03|0.3}", "no-contrastive{l2=0.001|0.01|0.1}"
+    (verdict,) = rows(folder, "verdicts")
+    cells = {cell.entry.name: cell for cell in made.plan.cells}
+    means = [
+        np.mean([np.mean(made.store.arrays(run.run_id)["test"] <= 20) for run in cells[side].final(made.store)])
+        for side in (better, worse)
+    ]
+    assert float(verdict["relative effect"]) == pytest.approx(means[0] / means[1] - 1)
+    assert verdict["under permuted content"], "the study's controls are laid over these sides, too"
+    searched = [row["model"] for row in rows(folder, "selection-toy")]
+    assert sum("contrast_weight=0.003|0.03|0.3" in model for model in searched) == 2, "and under the control"
+    for table in ("ablation-toy", "comparison-toy", "cost-toy", "controls-toy"):
+        assert "{" not in (folder / "tables" / f"{table}.md").read_text()
+
+
 def test_unequal_searches_are_warned_of(search: SimpleNamespace, undrawn: None, tmp_path: Path) -> None:
     page = (report(search, tmp_path) / "README.md").read_text()
     assert "**Unequal search.** Search sizes differ, in grid points: 1 for item-knn; 3 for vbpr; 6 for full," in page
