@@ -97,8 +97,8 @@ def readings(found: Sequence[Multiverse], groups: Sequence[OnDataset]) -> Table:
             )
         for reading in (reading for reading in each.readings if reading not in each.measured):
             seeds = str(len(reading.seeds))
-            word = "no records yet" if reading in each.waiting else "–" if reading.possible else "cannot be run here"
-            rows.append(Row((*head, reading.name, contents.NONE, seeds, word), (reading.reason,)))
+            word = reading.reason if reading.possible else f"cannot be run here: {reading.reason}"
+            rows.append(Row((*head, reading.name, contents.NONE, seeds, word)))
         rows += [Row((*head, name, contents.NONE, "0", "left out"), ()) for name in each.left_out]
     columns = (
         Column("claim"),

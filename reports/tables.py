@@ -2,12 +2,14 @@
 
 import csv
 import io
+import itertools
 import math
 import re
 from dataclasses import dataclass
+from string import ascii_lowercase
 
 MISSING = "–"
-SYMBOLS = ("†", "‡", "§", "¶", *"abcdefghijklmnopqrstuvwxyz")  # of notes on rows, in order of appearance
+SYMBOLS = ("†", "‡", "§", "¶")  # of notes on rows, in order of appearance; then a, b, ..., z, aa, ab, ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Table:
     def marks(self) -> dict[str, str]:
         """The symbol of each note on a row."""
         texts = dict.fromkeys(note for row in self.rows for note in row.notes)
-        return dict(zip(texts, SYMBOLS, strict=False))
+        letters = ("".join(word) for n in itertools.count(1) for word in itertools.product(ascii_lowercase, repeat=n))
+        return dict(zip(texts, itertools.chain(SYMBOLS, letters), strict=False))
 
 
 def markdown(table: Table) -> str:

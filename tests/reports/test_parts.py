@@ -309,7 +309,7 @@ def test_an_unfinished_multiverse_says_what_is_missing(make: Make, undrawn: None
     page = (folder / "README.md").read_text()
     assert "no records yet on both sides under 1" in page and "cannot be run here:" not in page
     missing = [row for row in rows(folder, "interpretations") if row["interpretation"] == "edge_weights=binary"]
-    assert all("no records of TMFUN (full)" in row["notes"] for row in missing) and len(missing) == 2
+    assert all("no records of TMFUN (full)" in row["the claim"] for row in missing) and len(missing) == 2
     empty = make(READINGS, keep=lambda run: False)
     assert "no records yet" in (write_report(empty.plan, empty.store, tmp_path / "empty")[0] / "README.md").read_text()
 
@@ -335,7 +335,7 @@ def test_an_interpretation_that_cannot_be_run_on_the_data_set_is_not_waited_for(
     assert "cannot be run here: heads=4 (4 heads do not divide 6 dimensions)" in page
     assert "no records yet on both sides" not in page
     found = [row for row in rows(folder, "interpretations") if row["interpretation"] == "heads=4"]
-    assert [row["the claim"] for row in found] == ["cannot be run here"] * 2
+    assert [row["the claim"] for row in found] == ["cannot be run here: 4 heads do not divide 6 dimensions"] * 2
     for row in rows(folder, "interpretations-summary"):
         assert row["cannot be run here"] == "heads=4: 4 heads do not divide 6 dimensions"
         assert row["no records yet"] == "0" and row["holds in"].endswith(" of 3")

@@ -141,3 +141,10 @@ def test_the_three_forms_hold_the_same_numbers(report: Path):
                     low, high = (scale * float(row[f"{title} {end}"]) for end in ("low", "high"))
                     wanted = [(high - low) / 2] if "±" in md_cell else [low, high]
                     assert shown[1:] == pytest.approx(wanted, abs=tolerance), (path.name, title)
+
+
+def test_notes_never_run_out_of_marks() -> None:
+    rows = tuple(Row((f"row {i}",), (f"note {i}",)) for i in range(800))
+    marks = Table("t", "t.", (Column("name"),), rows).marks
+    assert list(marks.values())[3:6] == ["¶", "a", "b"] and list(marks.values())[29:32] == ["z", "aa", "ab"]
+    assert len(set(marks.values())) == 800
