@@ -67,18 +67,18 @@ def stack_key(specification: Specification) -> str | None:
     """What runs have in common that can be trained as one stack: all but the seed and the numbers marked `per_run`.
 
     None for a run that cannot be stacked: a control, too, stands against it, as it draws what a run sees from its seed,
-    and so does row-adam, as a stack's gradients are dense.
+    and so do row-adam and compiled steps (see `fit_stacked`).
     """
-    kind = model_class(specification.model)
-    dense = specification.training.get("optimiser", "adam") == "adam"
-    if not kind.stackable or specification.control is not None or not dense:
+    kind, training = model_class(specification.model), specification.training
+    alone = training.get("optimiser", "adam") != "adam" or training.get("compiled", False)
+    if not kind.stackable or specification.control is not None or alone:
         return None
 
     def shared(table: dict[str, Any], settings: type) -> dict[str, Any]:
         return {name: value for name, value in table.items() if name not in per_run(settings)}
 
     settings = shared(specification.settings, kind.settings_type)
-    return replace(specification, seed=0, settings=settings, training=shared(specification.training, Training)).run_id
+    return replace(specification, seed=0, settings=settings, training=shared(training, Training)).run_id
 
 
 def _dataset(specification: Specification) -> Dataset:

@@ -86,10 +86,10 @@ def _wide(x: Tensor, stacked: int | None, product: Callable[[Tensor], Tensor]) -
     return product(x.flatten(1)).unflatten(1, x.shape[1:]), 1
 
 
-def propagate(graph: Graph, x: Tensor, layers: int) -> Tensor:
+def propagate(graph: Graph, x: Tensor, layers: int = 1) -> Tensor:
     """graph^layers @ x."""
     for _ in range(layers):
-        x = graph @ x
+        x = _Product.apply(x, graph)  # graph @ x, which torch.compile does not see through
     return x
 
 

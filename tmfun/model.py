@@ -275,9 +275,9 @@ class TMFUN(Recommender):
     def _item_product(self, x: Tensor) -> Tensor:
         """(5) A^I x, where A^I = sum_m softmax(w)_m A^m is never formed."""
         if self.settings.item_graph == "concatenated":
-            return self.item_graph @ x
+            return propagate(self.item_graph, x)
         shares = self.graph_logits.softmax(dim=0)  # (M,)
-        products = [share * (self._graph(name) @ x) for share, name in zip(shares, self.names, strict=True)]
+        products = [share * propagate(self._graph(name), x) for share, name in zip(shares, self.names, strict=True)]
         return torch.stack(products).sum(dim=0)
 
 

@@ -35,10 +35,10 @@ class Recommender(nn.Module):
     `numerics`       raised when the model's file changes what it computes; part of a run's identity
     `learned`        False for models that only count: no epochs, no seeds
     `content`        whether the model reads the items' modalities
-    `stackable`      whether runs can be trained as one wider problem (tmfun/stacking.py): `loss` is then a function of
-                     the parameters, the batch and the settings marked `per_run` alone, without draws, and nothing is
-                     rebuilt per epoch. `loss` takes those from `self.settings`, where a stack puts its runs' own
-                     as tensors, and only calculates with them
+    `stackable`      whether runs can be trained as one wider problem (tmfun/stacking.py), and steps be compiled: `loss`
+                     is then a function of the parameters, the batch and the settings marked `per_run` alone, without
+                     draws, and nothing is rebuilt per epoch. `loss` takes those settings from `self.settings`, where a
+                     stack puts its runs' own as tensors, and only calculates with them
     `row_wise`       the names of the parameters that `loss` reads through `rows` and in no other way, so that a step
                      can leave the rows outside its batch alone (the optimiser row-adam); none where gradients reach
                      all rows, as they do through a graph
@@ -54,7 +54,9 @@ class Recommender(nn.Module):
 
     settings: Any
     sparse_gradients = False  # True where row-adam trains: then gradients of `row_wise` hold the batch's rows only
-    static_shapes = False  # True where runs are stacked: then no shape in `loss` may depend on the batch's ids
+    static_shapes = (
+        False  # True where runs are stacked or compiled: then no shape in `loss` may depend on the batch's ids
+    )
 
     def __init__(self, dataset: Dataset, settings: Any, seed: int) -> None:
         super().__init__()
@@ -80,7 +82,7 @@ class Recommender(nn.Module):
         raise NotImplementedError
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss, under the name that torch's function transforms know."""
+        """The loss, under the name that torch's function transforms and its compiler know."""
         return self.loss(batch)
 
     def rows(self, table: Tensor, ids: Tensor | None = None) -> Tensor:

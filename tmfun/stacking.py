@@ -38,15 +38,18 @@ def fit_stacked(
 
     A run that fails gives its error instead, and the others go on. Times are the stack's, in equal shares; `progress`
     also gets the run's place among `models`. Raises ValueError for a model that cannot be stacked, for settings or
-    trainings that differ in more than numbers of their own, and for row-adam, as a stack's gradients are dense.
+    trainings that differ in more than numbers of their own, for row-adam, as a stack's gradients are dense, and for
+    compiled steps, as torch's compiler does not see through the sparse product of a stack.
     """
     kinds = {type(model) for model in models}
     if len(kinds) > 1 or not models[0].stackable:
         raise ValueError(f"{', '.join(sorted(kind.__name__ for kind in kinds))} cannot be trained in one stack")
     if apart := _apart([model.settings for model in models]) + _apart(trainings):
         raise ValueError(f"runs that differ in {', '.join(apart)} cannot be trained in one stack")
-    if trainings[0].optimiser != "adam":
-        raise ValueError(f"{trainings[0].optimiser} cannot train a stack")
+    if trainings[0].optimiser != "adam" or trainings[0].compiled:
+        raise ValueError(
+            f"{'compiled steps' if trainings[0].compiled else trainings[0].optimiser} cannot train a stack"
+        )
     stack = _Stack([model.to(device) for model in models])
     samplers = [Sampler(dataset, training, seed) for training, seed in zip(trainings, seeds, strict=True)]
     courses, training = [Course(training) for training in trainings], trainings[0]  # evaluations fall together

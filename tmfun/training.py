@@ -38,6 +38,7 @@ class Training:
     select_by: str = "recall@20"  # on validation; the first best epoch wins
     threads: int = setting(1, least=1)  # CPU threads of one run; part of its identity, as sums depend on it
     optimiser: Optimiser = added_later("adam", legacy="adam")  # what each means: `optimisers_of`
+    compiled: bool = added_later(False, legacy=False)  # loss and gradients by torch.compile: `compile_loss`
 
     def evaluates(self, epoch: int) -> bool:
         """Whether validation is looked at after this epoch."""
@@ -49,8 +50,14 @@ class Training:
 
     def unusable(self, kind: type[Recommender]) -> str | None:
         """Why models of this kind cannot be trained so, in a few words; None if they can."""
-        if self.optimiser == "row-adam" and kind.learned and not kind.row_wise:
+        if not kind.learned:
+            return None
+        if self.optimiser == "row-adam" and not kind.row_wise:
             return "row-adam moves the rows that a batch reads, and here a step reaches all rows"
+        if self.compiled and not kind.stackable:
+            return "its loss draws numbers, or is rebuilt in each epoch, so one compiled program cannot serve all steps"
+        if self.compiled and self.optimiser != "adam":
+            return f"compiled gradients are dense, and {self.optimiser} takes sparse ones"
         return None
 
 
@@ -130,6 +137,8 @@ def fit(
     if model.learned:
         sampler = Sampler(dataset, training, seed)
         optimisers = optimisers_of(model, training)
+        if training.compiled:
+            compile_loss(model)
         for epoch in range(1, training.max_epochs + 1):
             with course.watch("epoch"):
                 loss = train_epoch(model, sampler, optimisers, training, epoch, device)
@@ -231,6 +240,18 @@ def optimisers_of(model: Recommender, training: Training, fused: bool = True) ->
     return found
 
 
+def compile_loss(model: Recommender) -> None:
+    """Have calls of the model, which give its loss, run through torch.compile: fewer and larger operations, the same
+    up to the order of sums. On a GPU a step's operations are then recorded once, and launched together (CUDA graphs).
+
+    One program serves all batches of a size, and whatever breaks it in two is an error. Compiling takes minutes of the
+    processor; torch keeps what it compiled for the next process.
+    """
+    model.static_shapes = True
+    options = {"deterministic": True, "triton.cudagraphs": True}  # no choice by timing, which could change bits
+    model.compile(fullgraph=True, dynamic=False, options=options)
+
+
 def train_epoch(
     model: Recommender,
     sampler: "Sampler",
@@ -247,12 +268,14 @@ def train_epoch(
     model.begin_epoch()
     losses = []
     for batch in sampler.epoch(device):
+        if training.compiled:
+            torch.compiler.cudagraph_mark_step_begin()  # what the last step gave may be overwritten
         model.zero_grad(set_to_none=True)
-        loss = model.loss(batch)
+        loss = model(batch)
         loss.backward()
         for optimiser in optimisers:
             optimiser.step()
-        losses.append(loss.detach())
+        losses.append(loss.detach().clone())
     mean = float(torch.stack(losses).mean())
     if not np.isfinite(mean):
         raise DivergedError(f"the loss is {mean} in epoch {epoch}")
