@@ -73,12 +73,12 @@ class Survival:
         return ON_CONTENT.get(self.word, "") if self.control == PERMUTED else ""
 
     def to_json(self) -> dict[str, Any]:
-        """The control for machines, relative to the worse side's mean without it; null for what does not exist."""
+        """The control for machines, relative to the worse side's mean without it; nan for what does not exist."""
         table: dict[str, Any] = {"control": self.control, "word": self.word, "meaning": self.meaning}
         for name, effect in (("gain", self.gain), ("under_control", self.under), ("lost", self.lost)):
             for part in ("difference", "low", "high"):
                 value = getattr(effect, part) / self.gain.worse if self.gain.worse else math.nan
-                table[f"{name}_{part}".removesuffix("_difference")] = None if math.isnan(value) else value
+                table[f"{name}_{part}".removesuffix("_difference")] = value
         return {**table, "seeds": list(self.seeds), "proxy_features": list(self.proxies)}
 
 

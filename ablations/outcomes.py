@@ -60,14 +60,13 @@ class Finding:
         return low / self.comparison.effect.worse, high / self.comparison.effect.worse
 
     def to_json(self) -> dict[str, Any]:
-        """The finding for machines; numbers that do not exist are null."""
+        """The finding for machines; numbers that do not exist are nan."""
         effect = None
         if self.comparison:
             own = self.comparison.effect
             names = ("relative", "relative_low", "relative_high", "for_new_users_low", "for_new_users_high")
             relative = (own.relative, *own.relative_interval(), *self.for_new_users())
-            numbers = {**vars(own), **dict(zip(names, relative, strict=True))}
-            effect = {key: None if math.isnan(value) else value for key, value in numbers.items()}
+            effect = {**vars(own), **dict(zip(names, relative, strict=True))}
             effect |= {"p_corrected": self.verdict.p, "p_exact": own.seeds <= EXACT}
             effect |= {"seeds": list(self.seeds), "unpaired_seeds": list(self.comparison.unpaired)}
             effect["better_by_seed"], effect["worse_by_seed"] = map(list, zip(*self.comparison.scores, strict=True))

@@ -244,8 +244,8 @@ def compile_loss(model: Recommender) -> None:
     """Have calls of the model, which give its loss, run through torch.compile: fewer and larger operations, the same
     up to the order of sums. On a GPU a step's operations are then recorded once, and launched together (CUDA graphs).
 
-    One program serves all batches of a size, and whatever breaks it in two is an error. Compiling takes minutes of the
-    processor; torch keeps what it compiled for the next process.
+    One program serves all batches of a size, and whatever breaks it in two is an error. Compiling takes half a minute;
+    torch keeps what it compiled for the next process.
     """
     model.static_shapes = True
     options = {"deterministic": True, "triton.cudagraphs": True}  # no choice by timing, which could change bits

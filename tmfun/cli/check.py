@@ -80,7 +80,7 @@ def check(options: argparse.Namespace) -> int:
     if options.json:
         pooled = {name: vars(mean) for name, mean in means.items()}
         tables = [{**a.to_json(), "pooled_over_datasets": pooled.get(a.finding.claim.name)} for a in answers]
-        print(json.dumps(_without_nan(tables), indent=1))
+        print(json.dumps(_without_nan(tables), indent=1, allow_nan=False))
     elif not answers:
         print("no claim to check: the study makes none")
     else:
