@@ -45,6 +45,7 @@ class Bench:
     threads: int = 1
     repeat: int = 5
     quick: bool = False  # small sets, one repetition: does everything run?
+    compiled: bool = False  # also the compiled steps of the models that have them
 
     def names(self) -> tuple[str, ...]:
         """The data sets to measure on."""
@@ -87,13 +88,17 @@ def speed(bench: Bench, say: Say, measure: Callable[[str, dict[str, Any]], Resul
             if skipped:
                 result["models"].append({**row, "skipped": skipped})
                 continue
-            for optimiser in ("adam", "row-adam") if kind.row_wise else ("adam",):
-                other = {} if optimiser == "adam" else {"optimiser": optimiser}
-                row = {**row, **other, "title": ", ".join([kind.title, *other.values()])}
+            ways: list[dict[str, Any]] = [{}]
+            ways += [{"optimiser": "row-adam"}] if kind.row_wise else []
+            ways += [{"compiled": True}] if kind.stackable and bench.compiled else []
+            for way in ways:
+                words = [str(key if value is True else value) for key, value in way.items()]
+                measured = {**row, **way, "title": ", ".join([kind.title, *words])}
                 for side, obvious in (("fast", False), ("plain", True)):
-                    say(f"{row['title']} on {dataset}{', plain' if obvious else ''}")
-                    row[side] = measure("model", {"name": name, "obvious": obvious, **other, **arguments})
-                result["models"].append(row)
+                    say(f"{measured['title']} on {dataset}{', plain' if obvious else ''}")
+                    trained = {key: value for key, value in way.items() if not (obvious and key == "compiled")}
+                    measured[side] = measure("model", {"name": name, "obvious": obvious, **trained, **arguments})
+                result["models"].append(measured)
     result["knn"] = nearest(bench, min(5000, *(card.items for card in cards.values())), say, measure)
     return result
 

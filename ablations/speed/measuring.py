@@ -30,7 +30,7 @@ from tmfun.graphs import Graph, interaction_graph, nearest
 from tmfun.ranking import Ranking
 from tmfun.recommender import Batch, Recommender
 from tmfun.streams import numpy_stream
-from tmfun.training import Optimiser, Sampler, Training, be_deterministic, optimisers_of, train_epoch
+from tmfun.training import Sampler, Training, be_deterministic, compile_loss, optimisers_of, train_epoch
 
 Times = dict[str, float]  # "clock", "cpu": seconds
 WARM_UP, PROFILED, SCALED = 2, 10, 5  # steps
@@ -73,11 +73,14 @@ def bandwidth(device: str, threads: int) -> dict[str, Any]:
 
 
 def model(
-    name: str, dataset: str, device: str, threads: int, repeat: int, obvious: bool, optimiser: Optimiser = "adam"
+    name: str, dataset: str, device: str, threads: int, repeat: int, obvious: bool, **training_as: Any
 ) -> dict[str, Any]:
-    """Building, epochs and a validation pass of one model with default settings, fast or with the obvious parts."""
+    """Building, epochs and a validation pass of one model with default settings, fast or with the obvious parts.
+
+    `loose` is an epoch without deterministic algorithms: by so much determinism costs more.
+    """
     data = formats.load(dataset)
-    training = Training(threads=threads, optimiser=optimiser)
+    training = Training(threads=threads, **training_as)
     be_deterministic(threads)
     if obvious and device != "cpu":
         torch.use_deterministic_algorithms(False)  # sparse products of torch have no deterministic way there
@@ -95,6 +98,9 @@ def model(
                 return lambda: train_epoch(made, source, optimisers, training, 1, device)
 
             batches = list(itertools.islice(sampler.epoch(device), PROFILED))
+            if training.compiled:
+                compile_loss(made)
+                epoch(sampler)()  # compiles for both sizes of batch
             epoch(_Drawn(batches[:WARM_UP]))()
             found["epoch"] = timed(epoch(sampler), repeat)
             found["steps"] = -(-len(data.train) // training.batch_size)
@@ -102,6 +108,9 @@ def model(
             one, many = (timed(epoch(_Drawn(some)), repeat) for some in (batches[:1], batches))
             found["rebuild"] = {which: _first(one[which], many[which], len(batches)) for which in one}
             if not obvious:
+                torch.use_deterministic_algorithms(False)
+                found["loose"] = timed(epoch(sampler), repeat)
+                torch.use_deterministic_algorithms(True)
                 found["bytes_per_step"] = _traffic(made, batches[0])
                 found["profile"] = _profile(epoch(_Drawn(batches)))
         if obvious:
@@ -113,12 +122,10 @@ def model(
     return {**found, **_memory(device)}
 
 
-def steps(
-    name: str, dataset: str, device: str, threads: int, repeat: int, optimiser: Optimiser = "adam"
-) -> dict[str, Any]:
+def steps(name: str, dataset: str, device: str, threads: int, repeat: int, **training_as: Any) -> dict[str, Any]:
     """Seconds of one training step with default settings, sampling apart."""
     data = formats.load(dataset)
-    training = Training(threads=threads, optimiser=optimiser)
+    training = Training(threads=threads, **training_as)
     be_deterministic(threads)
     before = _peak()
     kind = model_class(name)

@@ -31,7 +31,7 @@ def models(result: Result) -> str:
         name = f"{row['title']}, {row['dataset'].partition('[')[0]}"
         reason = row.get("skipped") or row["fast"].get("failure")
         if reason:
-            rows.append([name, reason, *["–"] * 9])
+            rows.append([name, reason, *["–"] * 10])
             continue
         fast, slow = row["fast"], row["plain"]
         floor = _floor(fast, result["bandwidth"])
@@ -39,6 +39,7 @@ def models(result: Result) -> str:
             [
                 name,
                 *_beside(fast, slow, "epoch", which),
+                _seconds(fast["loose"][which]) if "loose" in fast else "–",
                 _seconds(floor) if floor else "–",
                 f"{fast['epoch'][which] / floor:.1f}" if floor else "–",
                 *_beside(fast, slow, "evaluation", which),
@@ -46,7 +47,7 @@ def models(result: Result) -> str:
                 f"{fast['peak_memory_mb']:.0f}",
             ]
         )
-    head = ["model, data set", "epoch", "plain", "ratio", "floor", "x floor", "evaluation", "plain", "ratio"]
+    head = ["model, data set", "epoch", "plain", "ratio", "loose", "floor", "x floor", "evaluation", "plain", "ratio"]
     return table([*head, "build", "MiB"], rows)
 
 
@@ -152,8 +153,8 @@ def _epoch(model: str, apart: bool = False) -> Reads:
 
 
 def _row(result: Result, model: str) -> Result | None:
-    """The row of a model, trained by Adam, on Baby, or on a set of its size, with both sides measured."""
-    named = [r for r in result.get("models", []) if r["model"] == model and "optimiser" not in r]
+    """The row of a model, trained as by default, on Baby, or on a set of its size, with both sides measured."""
+    named = [r for r in result.get("models", []) if r["model"] == model and not {"optimiser", "compiled"} & set(r)]
     rows = [r for r in named if r["dataset"] in (BABY, LIKE_BABY)]
     whole = [row for row in rows if "epoch" in row.get("fast", {}) and "epoch" in row["plain"]]
     return whole[0] if whole else None

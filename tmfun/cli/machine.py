@@ -21,6 +21,7 @@ def declare(commands: Commands) -> None:
     bench.add_argument(
         "--repeat", type=positive, default=5, help="repetitions, of which the median counts (default: 5)"
     )
+    bench.add_argument("--compiled", action="store_true", help="measure compiled steps, too, of models that have them")
     bench.add_argument("--quick", action="store_true", help="small sets, once: does everything run?")
     bench.add_argument("--scale", action="store_true", help="instead: TMFUN's step from 10^5 to 10^7 interactions")
     bench.add_argument(
@@ -61,6 +62,7 @@ def _bench(options: argparse.Namespace) -> int:
         threads=options.threads,
         repeat=1 if options.quick else options.repeat,
         quick=options.quick,
+        compiled=options.compiled,
     )
 
     def say(what: str) -> None:

@@ -57,6 +57,7 @@ def test_the_json_holds_every_number(result: Result) -> None:
     for name in ("MF-BPR", "MF-BPR, row-adam", "TMFUN"):
         fast, plain = rows[name]["fast"], rows[name]["plain"]
         assert all(times(fast[part]) and times(plain[part]) for part in ("epoch", "sampling", "rebuild"))
+        assert times(fast["loose"]) and "loose" not in plain
         assert 0.8 < sum(fast["profile"].values()) <= 1.01
     assert "epoch" not in rows["Popularity"]["fast"], "it only counts"
     (products,) = result["products"]
@@ -84,6 +85,22 @@ def test_the_floor_of_row_adam_counts_the_rows_that_a_batch_reads(toy: Dataset, 
     optimisers_of(model, Training(optimiser="row-adam"))
     rows = len(batch.users.unique()) + len(torch.cat([batch.positives, batch.negatives]).unique())
     assert measuring._traffic(model, batch)["optimiser"] == 7 * rows * 64 * 4 and rows < toy.users + toy.items
+
+
+def test_compiled_steps_are_measured_where_they_are_asked_for_beside_the_same_plain_reference() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def told(kind: str, arguments: dict[str, Any]) -> Result:
+        asked.append(arguments)
+        return {"bytes_per_second": 1e9}
+
+    found = bench.speed(
+        Bench(models=("mf-bpr", "freedom"), datasets=("synthetic-tiny",), compiled=True), lambda what: None, told
+    )
+    assert [row["title"] for row in found["models"]] == ["MF-BPR", "MF-BPR, row-adam", "MF-BPR, compiled", "FREEDOM"]
+    compiled = [arguments["obvious"] for arguments in asked if arguments.get("compiled")]
+    assert compiled == [False], "the plain reference is not compiled"
+    assert [row.get("compiled", False) for row in found["models"]] == [False, False, True, False]
 
 
 def test_the_exponent_is_the_slope_of_the_logarithms() -> None:
