@@ -52,7 +52,6 @@ class Side:
     entry: str
     set: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    where: str = ""  # the claim that wants it so
 
     @property
     def base(self) -> str:
@@ -90,6 +89,11 @@ class Claim:
     smallest_effect: float
     own_sides: tuple[Side, ...] = field(default=(), compare=False)  # their names tell them apart
 
+    @property
+    def where(self) -> str:
+        """Its place, as messages name it."""
+        return _place(Path("claims") / f"{self.family}.toml", self.name)
+
     def made_on(self, dataset: str) -> bool:
         """Whether the claim is made on the data set of this name."""
         return not self.datasets or dataset in self.datasets
@@ -105,7 +109,7 @@ def read_claims(folder: Path = FOLDER) -> dict[str, Claim]:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: not valid TOML ({error})") from error
         for name, given in tables.items():
-            where = f"{path}: [{name}]"
+            where = _place(path, name)
             if not isinstance(given, dict):
                 raise InputError(f"{where}: a table is needed")
             if name in claims:
@@ -128,9 +132,13 @@ def base(side: str) -> str:
     return side.partition("[")[0].partition("{")[0]
 
 
+def _place(file: Path, name: str) -> str:
+    return f"{file}: [{name}]"
+
+
 def _read_side(given: str | dict[str, Any], where: str) -> Side:
     table = {"entry": given} if isinstance(given, str) else given
-    side = read_settings(Side, {**table, "where": where}, where)
+    side = read_settings(Side, table, where)
     if isinstance(given, dict) and not side.own:
         raise InputError(f"{where}: nothing is set or searched of '{side.entry}': its name alone says that")
     if twice := sorted(set(side.set) & set(side.grid)):

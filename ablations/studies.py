@@ -128,7 +128,7 @@ def read_study(name: str) -> Study:
     return Study(path.stem, table.title, table.datasets, tuple(entries), table.claims, path)
 
 
-def _entries(model: str, given: Any, study: _StudyTable, sides: Iterable[Side], path: Path) -> list[Entry]:
+def _entries(model: str, given: Any, study: _StudyTable, sides: Iterable[tuple[Side, str]], path: Path) -> list[Entry]:
     """A model or its variants, and again as claims want them; all under the controls that the study asks for, too, and
     the study's own under interpretations."""
     where = f"{path}: [models.{model}]"
@@ -159,7 +159,7 @@ def _entries(model: str, given: Any, study: _StudyTable, sides: Iterable[Side], 
             grid_seeds=_seeds(study.grid_seeds, where),
             control=own_control,
         )
-        of_claims = [_with_own(entry, side, changes) for side in sides if side.base == name]
+        of_claims = [_with_own(entry, side, changes, place) for side, place in sides if side.base == name]
         for each in (entry, *of_claims):
             under = [_under_control(each, one, where) for one in table.controls if own_control is None]
             entries += [each, *(one for one in under if one.name not in table.variants)]
@@ -174,10 +174,10 @@ def _entries(model: str, given: Any, study: _StudyTable, sides: Iterable[Side], 
     return [entry if entry.seeded else replace(entry, seeds=(0,), grid_seeds=(0,)) for entry in entries]
 
 
-def _own_sides(claims: tuple[str, ...], where: str) -> list[Side]:
-    """What claims set or search themselves, each once, whatever control a claim lays over it."""
-    sides = [side for claim in chosen(claims, where) for side in claim.own_sides]
-    return list({side.base + side.own: side for side in sides}.values())
+def _own_sides(claims: tuple[str, ...], where: str) -> list[tuple[Side, str]]:
+    """What claims set or search themselves, each once, whatever control a claim lays over it; and a claim's place."""
+    sides = [(side, claim.where) for claim in chosen(claims, where) for side in claim.own_sides]
+    return list({side.base + side.own: (side, place) for side, place in sides}.values())
 
 
 def _check(entry: Entry, where: str) -> None:
@@ -193,20 +193,20 @@ def _refuse_fixed(keys: Iterable[str], name: str, changes: dict[str, Any], where
         raise InputError(f"{where}: '{clash[0]}' is what the variant '{name}' fixes")
 
 
-def _with_own(entry: Entry, side: Side, changes: dict[str, Any]) -> Entry:
+def _with_own(entry: Entry, side: Side, changes: dict[str, Any], where: str) -> Entry:
     """The entry with the settings that a claim wants of it, and the claim's grid in the place of the study's."""
-    _refuse_fixed([*side.set, *side.grid], entry.name, changes, side.where)
-    settings, training = entry.at(side.set, side.where)
+    _refuse_fixed([*side.set, *side.grid], entry.name, changes, where)
+    settings, training = entry.at(side.set, where)
     own = replace(
         entry,
         name=entry.name + side.own,
         title=f"{entry.title} {side.own}",
         settings=settings,
         training=training,
-        points=_points(side.grid, side.where),
+        points=_points(side.grid, where),
         own=side.own,
     )
-    _check(own, side.where)
+    _check(own, where)
     return own
 
 

@@ -67,6 +67,7 @@ def _with_side(worse: str) -> str:
         (_with_side("{ set = { l2 = 1 } }"), "the key 'entry' is missing"),
         (_with_side('{ entry = "vbpr", grid = { l2 = 1 } }'), "grid = .* is not a table, each value a list"),
         (_with_side('{ entry = "vbpr", sets = { l2 = 1 } }'), "unknown key 'sets'.*'set'"),
+        (_with_side('{ entry = "vbpr", set = { l2 = 1 }, where = "x" }'), "unknown key 'where'"),
         (_with_side("3"), "worse = 3 is not a text or a table"),
         (CLAIM.format(worse="vbpr", more='datasets = "baby"'), "datasets = 'baby' is not a list"),
         (CLAIM.format(worse="vbpr", more="").replace("[c]", "[mine]"), "has the name of this file"),
