@@ -39,6 +39,7 @@ from torch.nn import functional as F
 
 from tmfun.dataset import Card, Dataset
 from tmfun.recommender import Batch, Recommender
+from tmfun.sampling import are_pairs
 from tmfun.settings import setting
 from tmfun.streams import key, xavier
 
@@ -112,7 +113,7 @@ class DMRL(Recommender):
         candidates = []
         for shift in range(s.negatives):
             rolled = Side(*(part.roll(-shift, dims=0) for part in j))
-            known = self._is_known(batch.users, batch.negatives.roll(-shift))
+            known = are_pairs(self.known, batch.users * self.items + batch.negatives.roll(-shift))
             candidates.append(self._pair_scores(u, rolled).masked_fill(known, -torch.inf))
         hardest = torch.stack(candidates).amax(dim=0)
         loss = F.softplus(hardest - self._pair_scores(u, i)).mean()
@@ -179,12 +180,6 @@ class DMRL(Recommender):
         hidden = ((u.attention + i.attention) / norm + self.attention_bias).tanh()  # (n, K, 1 + M)
         weights = (hidden @ self.weigh).softmax(dim=2)
         return (weights * F.softplus((u.vectors * i.vectors).sum(dim=3))).sum(dim=(1, 2))
-
-    def _is_known(self, users: Tensor, items: Tensor) -> Tensor:
-        """Whether each pair is a training pair."""
-        wanted = users * self.items + items
-        place = torch.searchsorted(self.known, wanted).clamp(max=len(self.known) - 1)
-        return self.known[place] == wanted
 
 
 def distance_correlation(a: Tensor, b: Tensor) -> Tensor:

@@ -22,8 +22,9 @@ from torch.func import functional_call, vmap
 from tmfun.dataset import Dataset
 from tmfun.ranking import NotFiniteError, Ranking
 from tmfun.recommender import Batch, Recommender
+from tmfun.sampling import Sampler
 from tmfun.settings import per_run
-from tmfun.training import Course, DivergedError, Fitted, Sampler, Training, Watch
+from tmfun.training import Course, DivergedError, Fitted, Training, Watch
 
 
 def fit_stacked(
@@ -51,7 +52,7 @@ def fit_stacked(
             f"{'compiled steps' if trainings[0].compiled else trainings[0].optimiser} cannot train a stack"
         )
     stack = _Stack([model.to(device) for model in models])
-    samplers = [Sampler(dataset, training, seed) for training, seed in zip(trainings, seeds, strict=True)]
+    samplers = [training.sampler(dataset, seed, device) for training, seed in zip(trainings, seeds, strict=True)]
     courses, training = [Course(training) for training in trainings], trainings[0]  # evaluations fall together
     validation, test = Ranking(dataset, "validation", device), Ranking(dataset, "test", device)
     ended: dict[int, Fitted | DivergedError | NotFiniteError] = {}
@@ -68,7 +69,7 @@ def fit_stacked(
         epoch += 1
         with Watch.shared([courses[run].watch for run in running], "epoch"):
             rates = [trainings[run].rate(epoch) for run in running]
-            losses = stack.train([samplers[run] for run in running], rates, device)
+            losses = stack.train([samplers[run] for run in running], rates)
         for place, run in enumerate(running):
             loss = float(losses[place])
             if not torch.isfinite(losses[place]):
@@ -149,12 +150,12 @@ class _Stack:
             parameter.addcmul_(move, rates.view(-1, *[1] * (move.dim() - 1)))
             move.zero_()
 
-    def train(self, samplers: Sequence[Sampler], rates: Sequence[float], device: torch.device | str) -> Tensor:
+    def train(self, samplers: Sequence[Sampler], rates: Sequence[float]) -> Tensor:
         """One epoch, each run at its rate; the mean loss of each run's batches, (S,)."""
-        on_device = torch.tensor(rates, device=device)
+        on_device = torch.tensor(rates, device=self.trained[0].device)
         self.template.train()
         losses = []
-        for batches in zip(*(sampler.epoch(device) for sampler in samplers), strict=True):
+        for batches in zip(*(sampler.epoch() for sampler in samplers), strict=True):
             users, positives, negatives = (
                 torch.stack([getattr(batch, part) for batch in batches]) for part in ("users", "positives", "negatives")
             )

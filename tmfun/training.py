@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from tmfun import metrics
 from tmfun.dataset import Dataset
-from tmfun.errors import InputError
 from tmfun.ranking import Ranking
-from tmfun.recommender import Batch, Recommender
+from tmfun.recommender import Recommender
+from tmfun.sampling import Sampler
 from tmfun.settings import added_later, setting
-from tmfun.streams import numpy_stream
 
 Optimiser = Literal["adam", "row-adam"]
 
@@ -47,6 +46,10 @@ class Training:
     def rate(self, epoch: int) -> float:
         """The learning rate in this epoch, counted from 1."""
         return self.learning_rate * self.decay ** ((epoch - 1) / 50)
+
+    def sampler(self, dataset: Dataset, seed: int, device: torch.device | str = "cpu") -> Sampler:
+        """What draws the batches of a run. Raises InputError for a data set that none can be drawn from."""
+        return Sampler(dataset, self.batch_size, seed, self.batches == "users", device)
 
     def unusable(self, kind: type[Recommender]) -> str | None:
         """Why models of this kind cannot be trained so, in a few words; None if they can."""
@@ -135,13 +138,13 @@ def fit(
     validation = Ranking(dataset, "validation", device)
     course, epoch = Course(training), 0
     if model.learned:
-        sampler = Sampler(dataset, training, seed)
+        sampler = training.sampler(dataset, seed, device)
         optimisers = optimisers_of(model, training)
         if training.compiled:
             compile_loss(model)
         for epoch in range(1, training.max_epochs + 1):
             with course.watch("epoch"):
-                loss = train_epoch(model, sampler, optimisers, training, epoch, device)
+                loss = train_epoch(model, sampler, optimisers, training, epoch)
             if not training.evaluates(epoch):
                 course.losses.append(loss)
                 continue
@@ -254,11 +257,10 @@ def compile_loss(model: Recommender) -> None:
 
 def train_epoch(
     model: Recommender,
-    sampler: "Sampler",
+    sampler: Sampler,
     optimisers: Sequence[torch.optim.Optimizer],
     training: Training,
     epoch: int,
-    device: torch.device | str,
 ) -> float:
     """One epoch; the mean loss of its batches."""
     for optimiser in optimisers:
@@ -267,7 +269,7 @@ def train_epoch(
     model.train()
     model.begin_epoch()
     losses = []
-    for batch in sampler.epoch(device):
+    for batch in sampler.epoch():
         if training.compiled:
             torch.compiler.cudagraph_mark_step_begin()  # what the last step gave may be overwritten
         model.zero_grad(set_to_none=True)
@@ -280,59 +282,3 @@ def train_epoch(
     if not np.isfinite(mean):
         raise DivergedError(f"the loss is {mean} in epoch {epoch}")
     return mean
-
-
-class Sampler:
-    """Draws training triples from its own random stream, the same on every device.
-
-    A negative is any item outside the user's training set: held-out items must stay drawable, as leaving them out
-    would tell the model which items are held out.
-    """
-
-    def __init__(self, dataset: Dataset, training: Training, seed: int) -> None:
-        self.items = dataset.items
-        self.pairs = dataset.train.astype(np.int64)
-        self.keys = dataset.keys("train")
-        self.training = training
-        self.stream = numpy_stream(seed, "sampler")
-        per_user = np.bincount(self.pairs[:, 0], minlength=dataset.users)
-        if per_user.max() >= dataset.items:
-            raise InputError(f"{dataset.name}: user {per_user.argmax()} has every item, so no negative can be drawn")
-        self.first = np.concatenate([[0], np.cumsum(per_user)[:-1]])
-        self.per_user = per_user
-        self.active = np.flatnonzero(per_user)
-
-    def epoch(self, device: torch.device | str = "cpu") -> Iterator[Batch]:
-        """The batches of one epoch."""
-        if self.training.batches == "interactions":
-            order = self.stream.permutation(len(self.pairs))
-            bounds = np.arange(0, len(order), self.training.batch_size)[1:]
-        else:
-            order, size = self._one_pair_per_user()
-            bounds = np.arange(0, len(order), size)[1:]
-        users, positives = self.pairs[order].T
-        triples = np.stack([users, positives, self.negatives(users)])
-        on_device = torch.from_numpy(triples).to(device)
-        for users, positives, negatives in on_device.tensor_split(torch.from_numpy(bounds), dim=1):
-            yield Batch(users, positives, negatives)
-
-    def _one_pair_per_user(self) -> tuple[NDArray[np.int64], int]:
-        """n_train // size + 1 batches of `size` distinct users, one random pair of each: places in `pairs`."""
-        size = min(self.training.batch_size, len(self.active))
-        steps = len(self.pairs) // self.training.batch_size + 1
-        users = np.concatenate([self.stream.permutation(self.active)[:size] for _ in range(steps)])
-        return self.first[users] + self.stream.integers(0, self.per_user[users]), size
-
-    def negatives(self, users: NDArray[np.int64]) -> NDArray[np.int64]:
-        """One item per user (n,), uniform over the items outside the user's training set: (n,)."""
-        drawn = self.stream.integers(0, self.items, size=len(users))
-        redraw = np.flatnonzero(self._known(users, drawn))
-        while len(redraw):
-            drawn[redraw] = self.stream.integers(0, self.items, size=len(redraw))
-            redraw = redraw[self._known(users[redraw], drawn[redraw])]
-        return drawn
-
-    def _known(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.bool_]:
-        wanted = users * self.items + items
-        place = np.searchsorted(self.keys, wanted)
-        return self.keys[np.minimum(place, len(self.keys) - 1)] == wanted

@@ -76,7 +76,7 @@ def speed(bench: Bench, say: Say, measure: Callable[[str, dict[str, Any]], Resul
         model_class(name)
     cards = {name: formats.load(name).card() for name in bench.names()}
     repeat = 1 if bench.quick else bench.repeat
-    result: Result = {"bandwidth": measure("bandwidth", bench.common)["bytes_per_second"], "models": [], "products": []}
+    result: Result = {"roofs": measure("roofs", bench.common), "models": [], "products": []}
     for dataset, card in cards.items():
         say(f"sparse products on {dataset}")
         arguments = {"dataset": dataset, "repeat": repeat, **bench.common}

@@ -21,6 +21,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from ablations.execution import peak_memory
 from ablations.speed import plain
@@ -29,12 +30,14 @@ from tmfun import formats
 from tmfun.graphs import Graph, interaction_graph, nearest
 from tmfun.ranking import Ranking
 from tmfun.recommender import Batch, Recommender
+from tmfun.sampling import Sampler
 from tmfun.streams import numpy_stream
-from tmfun.training import Sampler, Training, be_deterministic, compile_loss, optimisers_of, train_epoch
+from tmfun.training import Training, be_deterministic, compile_loss, optimisers_of, train_epoch
 
 Times = dict[str, float]  # "clock", "cpu": seconds
 WARM_UP, PROFILED, SCALED = 2, 10, 5  # steps
 TRIAD = 2**25  # numbers in each of three arrays: far more than any cache holds
+SQUARE = 2**11  # rows and columns of the dense product
 
 
 def timed(what: Callable[[], Any], repeat: int = 1) -> Times:
@@ -53,23 +56,33 @@ class _Drawn(Sampler):
     def __init__(self, batches: list[Batch]) -> None:
         self.batches = batches
 
-    def epoch(self, device: torch.device | str = "cpu") -> Iterator[Batch]:
+    def epoch(self) -> Iterator[Batch]:
         return iter(self.batches)
 
 
-def bandwidth(device: str, threads: int) -> dict[str, Any]:
-    """Bytes per second of a = b + s c, the most that memory gives: what floors are computed from."""
+def roofs(device: str, threads: int) -> dict[str, float]:
+    """What floors are computed from: the most that the machine does of each kind of work.
+
+    bytes_per_second    memory, in a = b + s c
+    flops_per_second    arithmetic, in a dense product of float32
+    """
     be_deterministic(threads)
     a, b, c = (torch.ones(TRIAD, device=device) for _ in range(3))
+    x, y, z = (torch.ones(SQUARE, SQUARE, device=device) for _ in range(3))
 
-    def triad() -> None:
-        torch.add(b, c, alpha=3.0, out=a)
-        _wait(device)
+    def least(what: Callable[[], Any]) -> float:
+        def run() -> None:
+            what()
+            _wait(device)
 
-    triad()
-    found = [timed(triad) for _ in range(7)]
-    seconds = min(times["cpu"] / threads if device == "cpu" else times["clock"] for times in found)
-    return {"bytes_per_second": 3 * a.nbytes / seconds}
+        run()
+        found = [timed(run) for _ in range(7)]
+        return min(times["cpu"] / threads if device == "cpu" else times["clock"] for times in found)
+
+    return {
+        "bytes_per_second": 3 * a.nbytes / least(lambda: torch.add(b, c, alpha=3.0, out=a)),
+        "flops_per_second": 2 * SQUARE**3 / least(lambda: torch.mm(x, y, out=z)),
+    }
 
 
 def model(
@@ -91,27 +104,29 @@ def model(
         found: dict[str, Any] = {"build": build}
         (made,) = built
         if made.learned:
-            sampler = (plain.LoopSampler if obvious else Sampler)(data, training, 0)
+            sampler = training.sampler(data, 0, device)
+            if obvious:
+                sampler = plain.LoopSampler(data, training.batch_size, 0, device=device)
             optimisers = optimisers_of(made, training, fused=not obvious)
 
             def epoch(source: Sampler) -> Callable[[], float]:
-                return lambda: train_epoch(made, source, optimisers, training, 1, device)
+                return lambda: train_epoch(made, source, optimisers, training, 1)
 
-            batches = list(itertools.islice(sampler.epoch(device), PROFILED))
+            batches = list(itertools.islice(sampler.epoch(), PROFILED))
             if training.compiled:
                 compile_loss(made)
                 epoch(sampler)()  # compiles for both sizes of batch
             epoch(_Drawn(batches[:WARM_UP]))()
             found["epoch"] = timed(epoch(sampler), repeat)
             found["steps"] = -(-len(data.train) // training.batch_size)
-            found["sampling"] = timed(lambda: list(sampler.epoch(device)), repeat)
+            found["sampling"] = timed(lambda: list(sampler.epoch()), repeat)
             one, many = (timed(epoch(_Drawn(some)), repeat) for some in (batches[:1], batches))
             found["rebuild"] = {which: _first(one[which], many[which], len(batches)) for which in one}
             if not obvious:
                 torch.use_deterministic_algorithms(False)
                 found["loose"] = timed(epoch(sampler), repeat)
                 torch.use_deterministic_algorithms(True)
-                found["bytes_per_step"] = _traffic(made, batches[0])
+                found |= _work(made, batches[0])
                 found["profile"] = _profile(epoch(_Drawn(batches)))
         if obvious:
             found["evaluation"] = timed(lambda: plain.ranks(made, data, "validation", device))
@@ -133,12 +148,12 @@ def steps(name: str, dataset: str, device: str, threads: int, repeat: int, **tra
     build = timed(lambda: built.append(kind(data, kind.settings_type(), 0).to(device)))
     (made,) = built
     optimisers = optimisers_of(made, training)
-    sampler = Sampler(data, training, 0)
+    sampler = training.sampler(data, 0, device)
     batches: list[Batch] = []
-    sampling = timed(lambda: batches.extend(sampler.epoch(device)))
+    sampling = timed(lambda: batches.extend(sampler.epoch()))
     some = _Drawn(list(itertools.islice(itertools.cycle(batches), SCALED)))
-    train_epoch(made, _Drawn(some.batches[:WARM_UP]), optimisers, training, 1, device)
-    many = timed(lambda: train_epoch(made, some, optimisers, training, 1, device), repeat)
+    train_epoch(made, _Drawn(some.batches[:WARM_UP]), optimisers, training, 1)
+    many = timed(lambda: train_epoch(made, some, optimisers, training, 1), repeat)
     card = data.card()
     sizes = {"users": card.users, "items": card.items, "interactions": card.train + card.validation + card.test}
     step = {kind: seconds / len(some.batches) for kind, seconds in many.items()}
@@ -177,7 +192,7 @@ def products(dataset: str, device: str, threads: int, repeat: int) -> dict[str, 
     ways |= {
         "embedding bag (what runs use)": lambda: graph.times(x),
         "torch CSR": lambda: csr @ x,
-        "torch COO": lambda: plain.product(graph, x),
+        "torch COO": lambda: plain.product(x, graph),
     }
     if device != "cpu":
         torch.use_deterministic_algorithms(False)
@@ -198,12 +213,15 @@ def _first(one: float, many: float, steps: int) -> float:
     return max(0.0, one - (many - one) / (steps - 1)) if steps > 1 else 0.0
 
 
-def _traffic(made: Recommender, batch: Batch) -> dict[str, int]:
-    """The bytes that one training step must move: a floor, as the rest of the step is left out.
+def _work(made: Recommender, batch: Batch) -> dict[str, Any]:
+    """What one training step must do at least, as the rest of the step is left out.
 
-    products    sparse products, forward and backward: per edge its number, its column and a row of x; each result once
-    rows        the batch's users and items: read, and their gradients read and written
-    optimiser   Adam: parameter, gradient and two moments read, all but the gradient written; row-adam: of rows read
+    `bytes_per_step`, moved:
+        products    sparse products, forward and backward: per edge its number, its column and a row of x; each result
+                    once
+        rows        the batch's users and items: read, and their gradients read and written
+        optimiser   Adam: parameter, gradient and two moments read, all but the gradient written; row-adam: of rows read
+    `flops_per_step`, of dense products, forward and backward.
     """
     found = {"products": 0}
     times = Graph.times
@@ -214,7 +232,7 @@ def _traffic(made: Recommender, batch: Batch) -> dict[str, int]:
         found["products"] += edges * (x[0].nbytes + 8) + result.nbytes
         return result
 
-    with mock.patch.object(Graph, "times", counted):
+    with mock.patch.object(Graph, "times", counted), FlopCounterMode(display=False) as flops:
         made.zero_grad(set_to_none=True)
         made.loss(batch).backward()
     try:
@@ -226,13 +244,14 @@ def _traffic(made: Recommender, batch: Batch) -> dict[str, int]:
     gradients = [p.grad for p in made.parameters() if p.grad is not None]
     found["optimiser"] = 7 * sum((g.coalesce().values() if g.is_sparse else g).nbytes for g in gradients)
     made.zero_grad(set_to_none=True)
-    return found
+    return {"bytes_per_step": found, "flops_per_step": flops.get_total_flops()}
 
 
 NAMES = {  # how the profile calls what the profiler found
     "aten::_embedding_bag_forward_only": "sparse products",
     "aten::_embedding_bag": "sparse products",
     "aten::embedding_dense_backward": "gradients of gathered rows",
+    "aten::_index_put_impl_": "gradients of gathered rows",
     "aten::index_select": "gathered rows",
     "aten::mm": "dense products",
     "aten::addmm": "dense products",
@@ -249,7 +268,8 @@ def _profile(what: Callable[[], Any]) -> dict[str, float]:
         what()
     shares: dict[str, float] = {}
     for entry in profiler.key_averages():
-        name = NAMES.get(entry.key, entry.key.removeprefix("aten::"))
+        compiled = entry.key.startswith("## Call CompiledFxGraph")
+        name = "compiled program" if compiled else NAMES.get(entry.key, entry.key.removeprefix("aten::"))
         shares[name] = shares.get(name, 0.0) + entry.self_cpu_time_total
     total = sum(shares.values())
     largest = sorted(shares.items(), key=lambda share: -share[1])
@@ -283,7 +303,7 @@ def _wait(device: str) -> None:
 
 
 KINDS: dict[str, Callable[..., dict[str, Any]]] = {
-    function.__name__: function for function in (bandwidth, model, steps, knn, products)
+    function.__name__: function for function in (roofs, model, steps, knn, products)
 }
 
 if __name__ == "__main__":

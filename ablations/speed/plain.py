@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 from weakref import WeakKeyDictionary
 
@@ -30,8 +31,8 @@ from tmfun.dataset import Dataset
 from tmfun.graphs import Graph, propagate
 from tmfun.model import TMFUN
 from tmfun.recommender import Batch, Recommender, pairwise_loss
+from tmfun.sampling import Sampler
 from tmfun.streams import numpy_stream
-from tmfun.training import Sampler, Training
 
 _coo: WeakKeyDictionary[Graph, Tensor] = WeakKeyDictionary()
 
@@ -40,7 +41,7 @@ _coo: WeakKeyDictionary[Graph, Tensor] = WeakKeyDictionary()
 def parts() -> Iterator[None]:
     """Inside `with parts()`, every model is made of the obvious parts."""
     with (
-        mock.patch.object(Graph, "__matmul__", product),
+        mock.patch.object(graphs, "_Product", SimpleNamespace(apply=product)),
         mock.patch.object(graphs, "_LayerMean", SimpleNamespace(apply=layer_mean)),
         mock.patch.object(recommender, "_InfoNCE", SimpleNamespace(apply=contrast)),
         mock.patch.object(TMFUN, "loss", tmfun_loss),
@@ -49,7 +50,7 @@ def parts() -> Iterator[None]:
         yield
 
 
-def product(graph: Graph, x: Tensor) -> Tensor:
+def product(x: Tensor, graph: Graph) -> Tensor:
     """graph @ x."""
     if graph not in _coo:
         matrix = graph.matrix().tocoo()
@@ -96,20 +97,20 @@ def modality_semantics(model: TMFUN, name: str, rows: object = None) -> Tensor:
 class LoopSampler(Sampler):
     """The sampler, with negatives drawn one by one."""
 
-    def __init__(self, dataset: Dataset, training: Training, seed: int) -> None:
-        super().__init__(dataset, training, seed)
+    def __init__(self, dataset: Dataset, *args: Any, **kwargs: Any) -> None:
+        super().__init__(dataset, *args, **kwargs)
         self.known: list[set[int]] = [set() for _ in range(dataset.users)]
         for user, item in dataset.train.tolist():
             self.known[user].add(item)
 
-    def negatives(self, users: NDArray[np.int64]) -> NDArray[np.int64]:
+    def negatives(self, users: Tensor) -> Tensor:
         drawn = []
         for user in users.tolist():
             item = int(self.stream.integers(self.items))
             while item in self.known[user]:
                 item = int(self.stream.integers(self.items))
             drawn.append(item)
-        return np.array(drawn)
+        return torch.tensor(drawn, device=users.device)
 
 
 @torch.no_grad()

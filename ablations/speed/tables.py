@@ -34,7 +34,7 @@ def models(result: Result) -> str:
             rows.append([name, reason, *["–"] * 10])
             continue
         fast, slow = row["fast"], row["plain"]
-        floor = _floor(fast, result["bandwidth"])
+        floor = _floor(fast, result["roofs"])
         rows.append(
             [
                 name,
@@ -60,13 +60,18 @@ def _beside(fast: Result, slow: Result, what: str, which: str) -> list[str]:
     return [_seconds(own), _seconds(slow[what][which]), f"{slow[what][which] / own:.1f}"]
 
 
-def _floor(fast: Result, bandwidth: float) -> float | None:
-    """Seconds an epoch would take if its bytes moved at full bandwidth and nothing else took time."""
-    return fast["steps"] * sum(fast["bytes_per_step"].values()) / bandwidth if "steps" in fast else None
+def _floor(fast: Result, roofs: Result) -> float | None:
+    """Seconds an epoch would take if its bytes moved at full bandwidth, its dense products ran at full speed, one
+    after the other, and nothing else took time."""
+    if "flops_per_step" not in fast:
+        return None
+    moving = sum(fast["bytes_per_step"].values()) / roofs["bytes_per_second"]
+    return fast["steps"] * (moving + fast["flops_per_step"] / roofs["flops_per_second"])
 
 
 def traffic(result: Result) -> str:
-    """What the floor of each model is made of, in MB a step, and sampling and rebuilding, in seconds an epoch."""
+    """What the floor of each model is made of, in MB and GFLOP a step, and sampling and rebuilding, in seconds an
+    epoch."""
     which = clock_of(result)
     rows = []
     for row in result["models"]:
@@ -75,8 +80,10 @@ def traffic(result: Result) -> str:
             moved = [f"{fast['bytes_per_step'][part] / 1e6:.1f}" for part in ("products", "rows", "optimiser")]
             plain = row["plain"].get("sampling")
             sampling = [_seconds(fast["sampling"][which]), _seconds(plain[which]) if plain else "failed"]
-            rows.append([row["title"], str(fast["steps"]), *moved, *sampling, _seconds(fast["rebuild"][which])])
-    head = ["model", "steps", "products, MB", "rows, MB", "optimiser, MB", "sampling", "plain", "rebuild"]
+            dense = f"{fast['flops_per_step'] / 1e9:.2f}" if "flops_per_step" in fast else "–"
+            rows.append([row["title"], str(fast["steps"]), *moved, dense, *sampling, _seconds(fast["rebuild"][which])])
+    head = ["model", "steps", "products, MB", "rows, MB", "optimiser, MB", "dense, GFLOP"]
+    head += ["sampling", "plain", "rebuild"]
     return table(head, rows)
 
 
@@ -277,7 +284,12 @@ def described(result: Result) -> str:
     there, how = result["machine"], result["how"]
     versions = ", ".join(f"{name} {number}" for name, number in there["versions"].items())
     device = there["gpu"] or f"{there['processor']}, {there['cores']} cores, {there['memory_gb']} GB"
-    speed = f"; memory moves {result['bandwidth'] / GB:.1f} GB/s" if "bandwidth" in result else ""
+    speed = ""
+    if "roofs" in result:
+        roofs = result["roofs"]
+        speed = f"; memory moves {roofs['bytes_per_second'] / 1e9:.1f} GB/s"
+        if "flops_per_second" in roofs:
+            speed += f", dense products run at {roofs['flops_per_second'] / 1e9:.0f} GFLOP/s"
     return (
         f"**{device}**; {versions}; threads: {how['threads']}; medians of {how['repeat']}; seconds of the"
         f" {'clock' if clock_of(result) == 'clock' else 'processor'}{speed}."

@@ -25,7 +25,7 @@ from tmfun.formats import synthetic as synthetic_set
 from tmfun.ranking import Ranking
 from tmfun.recommender import Batch, Recommender
 from tmfun.settings import read_settings
-from tmfun.training import Sampler, Training, fit
+from tmfun.training import Training, fit
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"dimension": 8, "neighbours": 4, "latent": 6, "contrast_weight": 0.03}
@@ -55,7 +55,7 @@ def train(model: Recommender, dataset: Dataset, epochs: int, seed: int = 0) -> l
     """Epochs without evaluation, so that held-out items play no part; the mean loss of each."""
     if not model.learned:
         return []
-    sampler = Sampler(dataset, Training(batch_size=64), seed)
+    sampler = Training(batch_size=64).sampler(dataset, seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     means = []
     for _ in range(epochs):

@@ -16,7 +16,8 @@ from baselines.popularity import Settings as PopularitySettings
 from tmfun.dataset import Dataset
 from tmfun.ranking import Ranking
 from tmfun.recommender import Batch, PairwiseRecommender, Recommender
-from tmfun.training import Optimiser, Sampler, Training, fit, optimisers_of, train_epoch
+from tmfun.sampling import Sampler
+from tmfun.training import Optimiser, Training, fit, optimisers_of, train_epoch
 
 ROW_WISE = ["mf-bpr", "vbpr"]
 RATE, L2 = 0.05, 0.3
@@ -37,7 +38,7 @@ class Given(Sampler):
     def __init__(self, *batches: Sequence[tuple[int, int, int]]) -> None:
         self.batches = [Batch(*torch.tensor(batch).T.contiguous()) for batch in batches]
 
-    def epoch(self, device: torch.device | str = "cpu") -> Iterator[Batch]:
+    def epoch(self) -> Iterator[Batch]:
         return iter(self.batches)
 
 
@@ -60,7 +61,7 @@ def trained(
         assert group["eps"] == EPSILON and group["betas"] == BETAS
         group["eps"] = epsilon
     if batches:
-        train_epoch(model, Given(*batches), optimisers, training, 1, "cpu")
+        train_epoch(model, Given(*batches), optimisers, training, 1)
     return model, optimisers
 
 
@@ -173,7 +174,7 @@ def test_under_adam_taking_rows_first_changes_no_bit(name: str, toys: dict[str, 
     dataset, training = toys["three"], Training(learning_rate=RATE, batch_size=64, max_epochs=4, evaluate_every=4)
     model, before = built(name, dataset), built(name, dataset)
     fitted = fit(model, dataset, training, seed=0)
-    optimiser, sampler = torch.optim.Adam(before.parameters(), lr=RATE, fused=True), Sampler(dataset, training, 0)
+    optimiser, sampler = torch.optim.Adam(before.parameters(), lr=RATE, fused=True), training.sampler(dataset, 0)
     for _ in range(4):
         for batch in sampler.epoch():
             optimiser.zero_grad()
@@ -190,7 +191,7 @@ def test_the_rate_of_both_optimisers_decays(toy: Dataset) -> None:
     model = built("vbpr", toy)
     optimisers = optimisers_of(model, training)
     assert [type(optimiser) for optimiser in optimisers] == [torch.optim.Adam, torch.optim.SparseAdam]
-    train_epoch(model, Given(FIRST), optimisers, training, 51, "cpu")
+    train_epoch(model, Given(FIRST), optimisers, training, 51)
     assert [group["lr"] for optimiser in optimisers for group in optimiser.param_groups] == [RATE / 2] * 2
 
 
@@ -207,4 +208,4 @@ def test_what_cannot_be_trained_so_is_refused_before_it_starts_and_what_only_cou
 
 def trained_wrongly(model: MFBPR, training: Training) -> None:
     model.loss = lambda batch: PairwiseRecommender.loss(model, batch)  # type: ignore[method-assign]
-    train_epoch(model, Given(FIRST), optimisers_of(model, training), training, 1, "cpu")
+    train_epoch(model, Given(FIRST), optimisers_of(model, training), training, 1)

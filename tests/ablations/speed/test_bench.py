@@ -11,7 +11,9 @@ import torch
 
 from ablations.speed import bench, measuring, tables
 from ablations.speed.bench import Bench, Result
+from baselines import vbpr
 from baselines.mf_bpr import MFBPR, Settings
+from baselines.vbpr import VBPR
 from tmfun import formats
 from tmfun.cli import main
 from tmfun.dataset import Dataset
@@ -20,6 +22,7 @@ from tmfun.recommender import Batch
 from tmfun.training import Training, optimisers_of
 
 ROOT = Path(__file__).parents[3]
+ROOFS = {"bytes_per_second": 1e9, "flops_per_second": 1e9}
 
 
 def here(kind: str, arguments: dict[str, Any]) -> Result:
@@ -33,6 +36,7 @@ def result() -> Result:
     settings = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring, "TRIAD", 2**16)
+        patch.setattr(measuring, "SQUARE", 2**6)
         patch.setattr(bench, "SIZES", (10**4, 2 * 10**4))
         found = {"machine": bench.machine("cpu"), "how": {"threads": 1, "repeat": 1}}
         found |= bench.speed(asked, lambda what: None, here)
@@ -47,7 +51,7 @@ def times(value: Any) -> bool:
 
 
 def test_the_json_holds_every_number(result: Result) -> None:
-    assert result["bandwidth"] > 0
+    assert result["roofs"].keys() == {"bytes_per_second", "flops_per_second"} and min(result["roofs"].values()) > 0
     assert set(result["machine"]) == {"processor", "cores", "memory_gb", "gpu", "versions"}
     rows = {row["title"]: row for row in result["models"]}
     assert list(rows) == ["MF-BPR", "MF-BPR, row-adam", "TMFUN", "Popularity"]
@@ -84,7 +88,23 @@ def test_the_floor_of_row_adam_counts_the_rows_that_a_batch_reads(toy: Dataset, 
     model = MFBPR(toy, Settings(), 0)
     optimisers_of(model, Training(optimiser="row-adam"))
     rows = len(batch.users.unique()) + len(torch.cat([batch.positives, batch.negatives]).unique())
-    assert measuring._traffic(model, batch)["optimiser"] == 7 * rows * 64 * 4 and rows < toy.users + toy.items
+    moved = measuring._work(model, batch)["bytes_per_step"]
+    assert moved["optimiser"] == 7 * rows * 64 * 4 and rows < toy.users + toy.items
+
+
+def test_the_floor_counts_the_arithmetic_of_dense_products(toy: Dataset, batch: Batch) -> None:
+    """VBPR multiplies the items' features with a projection and with a bias, forward and for their gradients."""
+    width = sum(m.features.shape[1] for m in toy.modalities if m.features is not None)
+    projected = measuring._work(VBPR(toy, vbpr.Settings(dimension=8), 0), batch)
+    assert projected["flops_per_step"] == 2 * (2 * toy.items * width * (8 + 1))
+    row = {"title": "VBPR", "dataset": "toy", "plain": {}, "fast": {"steps": 10, **projected}}
+    row["fast"] |= {what: {"clock": 1.0, "cpu": 1.0} for what in ("epoch", "evaluation", "build")}
+    row["fast"]["peak_memory_mb"] = 1
+    moved = sum(projected["bytes_per_step"].values())
+    roofs = {"bytes_per_second": 10 * moved / 0.3, "flops_per_second": 10 * projected["flops_per_step"] / 0.2}
+    shown = tables.models({"machine": {"gpu": None}, "roofs": roofs, "models": [row]})
+    cells = [cell.strip() for cell in shown.splitlines()[-1].split("|")]
+    assert cells[6:8] == ["0.5", "2.0"], "0.3 s of moving, 0.2 s of arithmetic, and twice that measured"
 
 
 def test_compiled_steps_are_measured_where_they_are_asked_for_beside_the_same_plain_reference() -> None:
@@ -92,7 +112,7 @@ def test_compiled_steps_are_measured_where_they_are_asked_for_beside_the_same_pl
 
     def told(kind: str, arguments: dict[str, Any]) -> Result:
         asked.append(arguments)
-        return {"bytes_per_second": 1e9}
+        return ROOFS
 
     found = bench.speed(
         Bench(models=("mf-bpr", "freedom"), datasets=("synthetic-tiny",), compiled=True), lambda what: None, told
@@ -147,7 +167,7 @@ def test_the_large_search_runs_on_one_core_and_on_all(result: Result) -> None:
 def test_a_process_that_fails_is_shown_and_the_rest_goes_on(result: Result) -> None:
     def killed(kind: str, arguments: dict[str, Any]) -> Result:
         found = {"failure": "ended by signal 9 (out of memory?)"}
-        return {"bytes_per_second": 1e9} if kind == "bandwidth" else found
+        return ROOFS if kind == "roofs" else found
 
     asked = Bench(models=("mf-bpr",), datasets=("synthetic-tiny",), quick=True)
     failed = {**result, **bench.speed(asked, lambda what: None, killed), "scale": bench.scale(asked, str, killed)}
@@ -169,7 +189,7 @@ def test_a_model_that_cannot_use_the_set_is_skipped_with_the_reason(
     for file in on_disk.glob("*_feat.npy"):
         file.unlink()
     asked = Bench(models=("vbpr",), datasets=("disk",), quick=True)
-    found = bench.speed(asked, lambda what: None, lambda kind, arguments: {"bytes_per_second": 1e9})
+    found = bench.speed(asked, lambda what: None, lambda kind, arguments: ROOFS)
     assert found["models"][0]["skipped"] == "the data set has no features"
     assert "the data set has no features" in tables.models({**result, **found})
 

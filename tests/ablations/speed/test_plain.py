@@ -11,11 +11,11 @@ from ablations.speed.bench import MODELS
 from baselines import model_class
 from tmfun import graphs
 from tmfun.dataset import Dataset
-from tmfun.graphs import Graph, interaction_graph
+from tmfun.graphs import interaction_graph
 from tmfun.model import TMFUN, Settings
 from tmfun.ranking import Ranking
 from tmfun.recommender import Batch, Recommender, info_nce
-from tmfun.training import Sampler, Training
+from tmfun.sampling import Sampler
 
 Perturb = Callable[[Recommender], Recommender]
 
@@ -58,11 +58,14 @@ def test_so_has_tmfun_with_other_switches_and_modalities(
 
 def test_the_parts_are_in_place_inside_and_gone_outside(toy: Dataset) -> None:
     graph, x = interaction_graph(toy), torch.ones(toy.users + toy.items, 3)
-    before = Graph.__matmul__, graphs._LayerMean, TMFUN.loss
+    before = graphs._Product, graphs._LayerMean, TMFUN.loss
+    x.requires_grad_()
     with plain.parts():
-        assert Graph.__matmul__ is plain.product and TMFUN.loss is plain.tmfun_loss
-        assert "SparseAddmm" in type((graph @ x.requires_grad_()).grad_fn).__name__
-    assert before == (Graph.__matmul__, graphs._LayerMean, TMFUN.loss)
+        assert TMFUN.loss is plain.tmfun_loss
+        ways = graph @ x, graphs.propagate(graph, x), graphs.lightgcn_layers(graph, x, 1)
+        assert ["SparseAddmm" in type(way.grad_fn).__name__ for way in ways[:2]] == [True, True]
+        assert "Mean" in type(ways[2].grad_fn).__name__
+    assert before == (graphs._Product, graphs._LayerMean, TMFUN.loss)
 
 
 def test_contrast_is_two_cross_entropies() -> None:
@@ -81,8 +84,7 @@ def test_ranks_are_the_same_ties_included(toy: Dataset, perturb: Perturb) -> Non
 
 
 def test_the_loop_draws_the_same_pairs_and_items_that_users_do_not_know(toy: Dataset) -> None:
-    training = Training(batch_size=64)
-    fast, loop = (list(kind(toy, training, 3).epoch()) for kind in (Sampler, plain.LoopSampler))
+    fast, loop = (list(kind(toy, 64, 3).epoch()) for kind in (Sampler, plain.LoopSampler))
     known = {tuple(pair) for pair in toy.train.tolist()}
     for a, b in zip(fast, loop, strict=True):
         assert torch.equal(a.users, b.users) and torch.equal(a.positives, b.positives)
