@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from ablations.interpretations import interpretations
-from ablations.variants import variants
-from baselines import MODELS
+from ablations.specification import parts
+from ablations.variants import under_control, variants
+from baselines import MODELS, model_class
 from tmfun import metrics
 from tmfun.controls import control
 from tmfun.errors import InputError
 from tmfun.settings import read_settings, setting, unknown
+from tmfun.training import Training
 
 FOLDER = Path(__file__).parent / "claims"
 
@@ -59,16 +61,21 @@ class Side:
         return self.entry.partition("[")[0]
 
     @property
+    def under(self) -> str:
+        """The control or the interpretation that it is under; empty without one."""
+        return self.entry.removeprefix(self.base)[1:].removesuffix("]")
+
+    @property
     def own(self) -> str:
         """What is set and searched, as names have it: `{heads=4, l2=0.001|0.01}`; nothing where all is the study's."""
         values = {key: (value,) for key, value in self.set.items()} | self.grid
-        parts = (f"{key}={'|'.join(str(each).lower() for each in some)}" for key, some in values.items())
-        return f"{{{', '.join(parts)}}}" if values else ""
+        found = (f"{key}={'|'.join(map(_shown, some))}" for key, some in values.items())
+        return f"{{{', '.join(found)}}}" if values else ""
 
     @property
     def name(self) -> str:
         """What studies and tables call it: `lattice{l2=0.001|0.01}[items-permuted]`."""
-        return self.base + self.own + self.entry.removeprefix(self.base)
+        return under_control(self.base + self.own, self.under) if self.under else self.base + self.own
 
 
 @dataclass(frozen=True)
@@ -88,11 +95,7 @@ class Claim:
     datasets: tuple[str, ...]
     smallest_effect: float
     own_sides: tuple[Side, ...] = field(default=(), compare=False)  # their names tell them apart
-
-    @property
-    def where(self) -> str:
-        """Its place, as messages name it."""
-        return _place(Path("claims") / f"{self.family}.toml", self.name)
+    where: str = field(default="", compare=False)  # its place, as messages name it
 
     def made_on(self, dataset: str) -> bool:
         """Whether the claim is made on the data set of this name."""
@@ -109,7 +112,7 @@ def read_claims(folder: Path = FOLDER) -> dict[str, Claim]:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: not valid TOML ({error})") from error
         for name, given in tables.items():
-            where = _place(path, name)
+            where = f"{path}: [{name}]"
             if not isinstance(given, dict):
                 raise InputError(f"{where}: a table is needed")
             if name in claims:
@@ -121,7 +124,7 @@ def read_claims(folder: Path = FOLDER) -> dict[str, Claim]:
             if better == worse:
                 raise InputError(f"{where}: both sides are '{better}'")
             rest = {**vars(table), "better": better, "worse": worse, "own_sides": tuple(s for s in sides if s.own)}
-            claims[name] = Claim(name=name, family=path.stem, **rest)
+            claims[name] = Claim(name=name, family=path.stem, where=where, **rest)
     for family in {claim.family for claim in claims.values()} & set(claims):
         raise InputError(f"{folder / family}.toml: a claim in {claims[family].family}.toml has the name of this file")
     return claims
@@ -132,12 +135,11 @@ def base(side: str) -> str:
     return side.partition("[")[0].partition("{")[0]
 
 
-def _place(file: Path, name: str) -> str:
-    return f"{file}: [{name}]"
-
-
 def _read_side(given: str | dict[str, Any], where: str) -> Side:
     table = {"entry": given} if isinstance(given, str) else given
+    for part in (table.get("set"), table.get("grid")):
+        if isinstance(part, dict):
+            parts(part, where)
     side = read_settings(Side, table, where)
     if isinstance(given, dict) and not side.own:
         raise InputError(f"{where}: nothing is set or searched of '{side.entry}': its name alone says that")
@@ -145,10 +147,33 @@ def _read_side(given: str | dict[str, Any], where: str) -> Side:
         raise InputError(f"{where}: '{twice[0]}' of '{side.entry}' is both set and searched")
     if side.base not in variants() and side.base not in MODELS:
         raise unknown("model or variant", side.entry, [*variants(), *MODELS], where)
-    under = side.entry.removeprefix(side.base)
-    if under and under[1:].removesuffix("]") not in interpretations():
-        control(under[1:].removesuffix("]"), where)
+    if side.entry != side.base and not (side.under and side.entry.endswith("]")):
+        raise InputError(f"{where}: what '{side.base}' is under stands in brackets: '{side.base}[items-permuted]'")
+    if side.under and side.under not in interpretations():
+        control(side.under, where)
+    if side.own:
+        _check_own(side, where)
     return side
+
+
+def _check_own(side: Side, where: str) -> None:
+    """Raise InputError for settings that the model does not know, or that no study could give it."""
+    if side.under in interpretations():
+        raise InputError(f"{where}: under an interpretation, '{side.base}' takes no other settings: set all of them")
+    named = variants().get(side.base)
+    if named and named.control:
+        full = next(k for k, each in variants().items() if (each.model, each.changes) == (named.model, named.changes))
+        raise InputError(f"{where}: with settings of its own, '{side.base}' is written '{full}[{named.control}]'")
+    kind = model_class(named.model if named else side.base)
+    for point in (side.set, *({key: value} for key, values in side.grid.items() for value in values)):
+        ours, of_training = parts(point, where)
+        read_settings(kind.settings_type, ours, where)
+        read_settings(Training, of_training, where)
+
+
+def _shown(value: Any) -> str:
+    """A value in a name, where brackets stand for controls."""
+    return "+".join(map(_shown, value)) or "none" if isinstance(value, list | tuple) else str(value).lower()
 
 
 def chosen(names: tuple[str, ...] | list[str], where: str = "") -> list[Claim]:

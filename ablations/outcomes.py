@@ -43,6 +43,14 @@ class Finding:
     listed: int = 1  # claims of the family's file, made or not
     proxies: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()  # more than one kind is worth a mark
+    searched: tuple[int, ...] = ()  # grid points that better and worse may try; of sides that have settings
+
+    @property
+    def unequal(self) -> str:
+        """What an unequal search must say of itself; empty where both sides may try as many points."""
+        if len(set(self.searched)) < 2:
+            return ""
+        return f"unequal search: {self.searched[0]} grid points for the better side, {self.searched[1]} for the worse"
 
     @property
     def effect(self) -> Effect | None:
@@ -83,6 +91,7 @@ class Finding:
             "synthetic": self.card.origin == "synthetic",
             "proxy_features": list(self.proxies),
             "devices": list(self.devices),
+            "search_sizes": list(self.searched),
             "verdict": self.verdict.word,
             "reason": self.verdict.reason,
             "family": self.claim.family,
@@ -185,6 +194,11 @@ class OnCard:
         """The kinds of device that the runs on both sides of the claim were made on."""
         return tuple(sorted({record.provenance["device"] for record in self._both(claim)}))
 
+    def searched(self, claim: Claim) -> tuple[int, ...]:
+        """How many grid points the sides of the claim may try, of those that have settings."""
+        sizes = [self.cells[name].entry.search_size for name in _sides(claim) if name in self.cells]
+        return tuple(size for size in sizes if size is not None)
+
     def _both(self, claim: Claim) -> list[Record]:
         return [record for name in _sides(claim) for record in self._records(name)]
 
@@ -259,7 +273,15 @@ def _findings(here: OnCard, claims: list[Claim], wanted: set[str]) -> list[Findi
                 continue
             verdict = judge(comparison.effect, corrected[claim.name], size, claim.smallest_effect)
             found[claim.name] = Finding(
-                claim, here.card, verdict, comparison, size, listed, here.proxies(claim), here.devices(claim)
+                claim,
+                here.card,
+                verdict,
+                comparison,
+                size,
+                listed,
+                here.proxies(claim),
+                here.devices(claim),
+                here.searched(claim),
             )
     return [found[claim.name] for claim in made if claim.name in wanted]
 

@@ -94,10 +94,13 @@ class Plan:
         return [run for run in self.runs(store) if run.run_id not in store]
 
     def search_sizes(self) -> dict[int, list[str]]:
-        """The entries by how many grid points each may try; more than one size is an unequal search."""
+        """The study's entries by how many grid points each may try; more than one size is an unequal search.
+
+        Those that a claim brought are the claim's to compare.
+        """
         sizes: dict[int, list[str]] = {}
         for entry in self.study.entries:
-            if entry.search_size is not None:
+            if entry.search_size is not None and not entry.own:
                 sizes.setdefault(entry.search_size, []).append(entry.name)
         return sizes
 

@@ -10,11 +10,13 @@ from typing import Any
 from baselines import model_class
 from tmfun import controls
 from tmfun.dataset import Card
+from tmfun.errors import InputError
 from tmfun.recommender import NUMERICS, Recommender
 from tmfun.settings import read_settings
 from tmfun.training import Training
 
 PROTOCOL = "lattice"  # all items ranked, training items masked
+OF_TRAINING = "training."  # starts the keys of settings that change the training
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,18 @@ def specify(
         numerics=(NUMERICS, kind.numerics),
         control=control,
     )
+
+
+def parts(settings: dict[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of the model, and of the training, whose keys are `training.<key>`.
+
+    Raises InputError for such a key without quotes: to TOML it is a table.
+    """
+    if isinstance(settings.get("training"), dict):
+        key = next(iter(settings["training"]), "patience")
+        raise InputError(f'{where}: keys of the training are quoted: "{OF_TRAINING}{key}"')
+    ours = {key: value for key, value in settings.items() if not key.startswith(OF_TRAINING)}
+    return ours, {key.removeprefix(OF_TRAINING): value for key, value in settings.items() if key not in ours}
 
 
 def depends_on_seed(kind: type[Recommender], control: str | None) -> bool:

@@ -11,8 +11,8 @@ from typing import Any
 from ablations import interpretations
 from ablations.claims import Side, chosen
 from ablations.interpretations import Interpretation
-from ablations.specification import depends_on_seed
-from ablations.variants import variant, variants
+from ablations.specification import depends_on_seed, parts
+from ablations.variants import under_control, variant, variants
 from baselines import model_class
 from tmfun.controls import control
 from tmfun.errors import InputError
@@ -56,9 +56,8 @@ class Entry:
 
     def at(self, point: dict[str, Any], where: str) -> tuple[dict[str, Any], Training]:
         """The settings and the training at one grid point."""
-        ours = {key: value for key, value in point.items() if not key.startswith("training.")}
-        theirs = {key.removeprefix("training."): value for key, value in point.items() if key not in ours}
-        return {**self.settings, **ours}, read_settings(Training, theirs, where, base=self.training)
+        ours, of_training = parts(point, where)
+        return {**self.settings, **ours}, read_settings(Training, of_training, where, base=self.training)
 
 
 @dataclass(frozen=True)
@@ -125,6 +124,7 @@ def read_study(name: str) -> Study:
     twice = {entry.name for entry in entries if sum(other.name == entry.name for other in entries) > 1}
     if twice:
         raise InputError(f"{path}: '{min(twice)}' occurs twice")
+    _refuse_same(table.claims, entries, str(path))
     return Study(path.stem, table.title, table.datasets, tuple(entries), table.claims, path)
 
 
@@ -135,6 +135,8 @@ def _entries(model: str, given: Any, study: _StudyTable, sides: Iterable[tuple[S
     kind = model_class(model, where)
     if not isinstance(given, dict):
         raise InputError(f"{where}: a table is needed, such as models.{model} = {{}}")
+    if isinstance(given.get("grid"), dict):
+        parts(given["grid"], where)
     table = read_settings(_ModelTable, given, where)
     readings = interpretations.chosen(table.interpretations, where)
     if readings and model != interpretations.MODEL:
@@ -167,7 +169,7 @@ def _entries(model: str, given: Any, study: _StudyTable, sides: Iterable[tuple[S
             _under(entry, each) for each in readings if own_control is None and not set(each.changes) & set(changes)
         ]
     for entry in entries:
-        _check(entry, where)
+        _complete(entry, where)
         clash = sorted(set(table.grid) & set(next((r.changes for r in readings if r.name == entry.interpretation), {})))
         if clash:
             raise InputError(f"{where}: the grid's key '{clash[0]}' is a switch of the interpretations, too")
@@ -180,11 +182,22 @@ def _own_sides(claims: tuple[str, ...], where: str) -> list[tuple[Side, str]]:
     return list({side.base + side.own: (side, place) for side, place in sides}.values())
 
 
-def _check(entry: Entry, where: str) -> None:
-    """Raise InputError for what the model or the training does not know: a typo shows before anything runs."""
-    for point in entry.points:
-        settings, _ = entry.at(point, where)
-        read_settings(model_class(entry.model).settings_type, settings, where)
+def _complete(entry: Entry, where: str) -> list[tuple[Any, Training]]:
+    """The settings, defaults included, and the training of each point. InputError for what is not known: a typo shows
+    before anything runs."""
+    kind = model_class(entry.model).settings_type
+    points = (entry.at(point, where) for point in entry.points)
+    return [(read_settings(kind, settings, where), training) for settings, training in points]
+
+
+def _refuse_same(claims: tuple[str, ...], entries: list[Entry], where: str) -> None:
+    """Raise InputError for a claim whose sides are the same runs under two names: it has nothing to find."""
+    named = {entry.name: entry for entry in entries}
+    for claim in chosen(claims, where):
+        sides = [named[side] for side in (claim.better, claim.worse) if side in named]
+        runs = [(side.model, side.control, _complete(side, claim.where)) for side in sides]
+        if len(runs) == 2 and runs[0] == runs[1]:
+            raise InputError(f"{claim.where}: in {where}, '{claim.better}' and '{claim.worse}' are the same runs")
 
 
 def _refuse_fixed(keys: Iterable[str], name: str, changes: dict[str, Any], where: str) -> None:
@@ -197,7 +210,7 @@ def _with_own(entry: Entry, side: Side, changes: dict[str, Any], where: str) -> 
     """The entry with the settings that a claim wants of it, and the claim's grid in the place of the study's."""
     _refuse_fixed([*side.set, *side.grid], entry.name, changes, where)
     settings, training = entry.at(side.set, where)
-    own = replace(
+    return replace(
         entry,
         name=entry.name + side.own,
         title=f"{entry.title} {side.own}",
@@ -206,19 +219,13 @@ def _with_own(entry: Entry, side: Side, changes: dict[str, Any], where: str) -> 
         points=_points(side.grid, where),
         own=side.own,
     )
-    _check(own, where)
-    return own
 
 
 def _under_control(entry: Entry, name: str, where: str) -> Entry:
     """The entry under a control; where a variant is just that, by the variant's name."""
-    title = f"{entry.title}, {control(name, where).title}"
-    found = {"name": f"{entry.name}[{name}]", "title": title, "control": name}
-    changes = variants()[entry.name].changes if entry.name in variants() else None
-    for known, each in variants().items():
-        if (each.model, each.changes, each.control) == (entry.model, changes, name):
-            found |= {"name": known, "title": each.title}
-    return replace(entry, **found)  # type: ignore[arg-type]
+    found = under_control(entry.name, name)
+    title = variants()[found].title if found in variants() else f"{entry.title}, {control(name, where).title}"
+    return replace(entry, name=found, title=title, control=name)
 
 
 def _under(entry: Entry, reading: Interpretation) -> Entry:
@@ -236,6 +243,9 @@ def _points(grid: dict[str, tuple[Any, ...]], where: str) -> tuple[dict[str, Any
     empty = [key for key, values in grid.items() if not values]
     if empty:
         raise InputError(f"{where}: the grid's key '{empty[0]}' has no values")
+    twice = [(key, value) for key, values in grid.items() for value in values if values.count(value) > 1]
+    if twice:
+        raise InputError(f"{where}: the grid's key '{twice[0][0]}' has the value {twice[0][1]} twice")
     return tuple(dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
 
 

@@ -34,6 +34,16 @@ def variants() -> dict[str, Variant]:
     return found
 
 
+def under_control(name: str, control: str) -> str:
+    """What the model or variant of this name is called under a control; where a variant is just that, by its name."""
+    base = variants().get(name)
+    if base:
+        for known, each in variants().items():
+            if (each.model, each.changes, each.control) == (base.model, base.changes, control):
+                return known
+    return f"{name}[{control}]"
+
+
 def variant(name: str, where: str) -> Variant:
     """The variant called `name`. Raises InputError for one that does not exist."""
     if name not in variants():

@@ -89,6 +89,8 @@ def verdicts(findings: Sequence[Finding], groups: Sequence[OnDataset], survived:
         notes = [proxy_note(found.proxies)] if found.proxies else []
         if len(found.devices) > 1:
             notes.append(f"the runs were made on different devices: {', '.join(found.devices)}")
+        if found.unequal:
+            notes.append(found.unequal)
         rows.append(
             Row(
                 (

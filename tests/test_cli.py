@@ -87,6 +87,19 @@ def test_a_study_from_plan_to_verdict(
     assert "significant" not in printed, "two seeds"
 
 
+def test_without_a_compiler_compiled_runs_are_refused_before_any_starts(
+    on_disk: Path, study_file: Path, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study_file.write_text(
+        'title = "t"\ndatasets = ["disk"]\ntraining = { compiled = true }\n[models.lightgcn]\n[models.popularity]'
+    )
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert main(["run", str(study_file), "--jobs", "1", "--device", "cpu"]) == 2
+    assert "need a C++ compiler, and 'no-such-compiler' is not here" in capsys.readouterr().err
+    store.refresh()
+    assert not list(store.root.rglob("*.json"))
+
+
 def test_all_runs_reports_and_checks_in_one_process(
     on_disk: Path,
     study_file: Path,
@@ -208,7 +221,7 @@ def test_a_claim_that_a_study_does_not_make_is_named(
     assert main(["run", str(study_file)]) == 0
     assert main(["check", "attention-fusion", "own-content", "--study", str(study_file)]) == 0
     captured = capsys.readouterr()
-    assert "makes no claim 'own-content'; made by: " in captured.err and "attention-fusion: " in captured.out
+    assert "does not make the claim 'own-content'; made by: " in captured.err and "attention-fusion: " in captured.out
     assert main(["check", "own-content", "--study", str(study_file)]) == 2
 
 

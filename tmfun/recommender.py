@@ -54,9 +54,7 @@ class Recommender(nn.Module):
 
     settings: Any
     sparse_gradients = False  # True where row-adam trains: then gradients of `row_wise` hold the batch's rows only
-    static_shapes = (
-        False  # True where runs are stacked or compiled: then no shape in `loss` may depend on the batch's ids
-    )
+    static_shapes = False  # True where runs are stacked or compiled: no shape in `loss` may depend on the batch's ids
 
     def __init__(self, dataset: Dataset, settings: Any, seed: int) -> None:
         super().__init__()

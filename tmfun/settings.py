@@ -121,10 +121,10 @@ def _describe(hint: Any) -> str:
         return "one of " + ", ".join(map(repr, get_args(hint)))
     if origin in (Union, types.UnionType):
         return " or ".join(_describe(option) for option in get_args(hint))
-    if origin is tuple:
-        return f"a list, each {_describe(get_args(hint)[0])}"
-    if origin is dict:
-        return f"a table, each value {_describe(get_args(hint)[1])}"
+    if origin in (tuple, dict):
+        what, each, of = ("a list", "each", 0) if origin is tuple else ("a table", "each value", 1)
+        inner = get_args(hint)[of]
+        return what if inner is Any else f"{what}, {each} {_describe(inner)}"
     names = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
     return names.get(hint, str(hint))
 

@@ -3,6 +3,8 @@
 import copy
 import ctypes
 import os
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -58,7 +60,7 @@ class Training:
         if self.optimiser == "row-adam" and not kind.row_wise:
             return "row-adam moves the rows that a batch reads, and here a step reaches all rows"
         if self.compiled and not kind.stackable:
-            return "its loss draws numbers, or is rebuilt in each epoch, so one compiled program cannot serve all steps"
+            return "compiled steps are for the models that can be stacked, and this is none of them"
         if self.compiled and self.optimiser != "adam":
             return f"compiled gradients are dense, and {self.optimiser} takes sparse ones"
         return None
@@ -241,6 +243,12 @@ def optimisers_of(model: Recommender, training: Training, fused: bool = True) ->
     if tables:
         found.append(torch.optim.SparseAdam(tables, lr=training.learning_rate))
     return found
+
+
+def no_compiler() -> str | None:
+    """Why this machine cannot compile steps, in a few words; None if it can."""
+    needed = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # as torch looks for it
+    return None if shutil.which(needed) else f"compiled steps need a C++ compiler, and '{needed}' is not here"
 
 
 def compile_loss(model: Recommender) -> None:

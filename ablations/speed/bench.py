@@ -71,9 +71,13 @@ def measure(kind: str, arguments: dict[str, Any]) -> Result:
 
 
 def speed(bench: Bench, say: Say, measure: Callable[[str, dict[str, Any]], Result] = measure) -> Result:
-    """Models beside their plain references, sparse products, nearest items. InputError for an unknown name."""
-    for name in bench.models:
-        model_class(name)
+    """Models beside their plain references, sparse products, nearest items.
+
+    Raises InputError for an unknown name, and where compiled steps are asked for of models that have none.
+    """
+    kinds = {name: model_class(name) for name in bench.models}
+    if bench.compiled and not any(kind.stackable for kind in kinds.values()):
+        raise InputError(f"no compiled steps to measure: {', '.join(kinds)} cannot be compiled")
     cards = {name: formats.load(name).card() for name in bench.names()}
     repeat = 1 if bench.quick else bench.repeat
     result: Result = {"roofs": measure("roofs", bench.common), "models": [], "products": []}
@@ -81,8 +85,7 @@ def speed(bench: Bench, say: Say, measure: Callable[[str, dict[str, Any]], Resul
         say(f"sparse products on {dataset}")
         arguments = {"dataset": dataset, "repeat": repeat, **bench.common}
         result["products"].append({"dataset": dataset, **measure("products", arguments)})
-        for name in bench.models:
-            kind = model_class(name)
+        for name, kind in kinds.items():
             row: Result = {"dataset": dataset, "model": name, "title": kind.title}
             skipped = kind.unusable(card, kind.settings_type())
             if skipped:
@@ -168,12 +171,14 @@ def path_of(result: Result, folder: Path = FOLDER) -> Path:
 
 
 def write(result: Result, folder: Path = FOLDER) -> Path:
-    """Keep a result; parts that were measured before on this kind of machine, and not now, stay."""
+    """Keep a result; what was measured before on this kind of machine, and not now, stays."""
     path = path_of(result, folder)
     kept = read(path) if path.exists() else {}
+    rows = {(row["dataset"], row["title"]): row for part in (kept, result) for row in part.get("models", [])}
+    whole = {**kept, **result, **({"models": list(rows.values())} if rows else {})}
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps({**kept, **result}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     temporary.replace(path)
     return path
 

@@ -63,7 +63,7 @@ def _beside(fast: Result, slow: Result, what: str, which: str) -> list[str]:
 def _floor(fast: Result, roofs: Result) -> float | None:
     """Seconds an epoch would take if its bytes moved at full bandwidth, its dense products ran at full speed, one
     after the other, and nothing else took time."""
-    if "flops_per_step" not in fast:
+    if "flops_per_step" not in fast or "flops_per_second" not in roofs:
         return None
     moving = sum(fast["bytes_per_step"].values()) / roofs["bytes_per_second"]
     return fast["steps"] * (moving + fast["flops_per_step"] / roofs["flops_per_second"])
@@ -285,11 +285,9 @@ def described(result: Result) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in there["versions"].items())
     device = there["gpu"] or f"{there['processor']}, {there['cores']} cores, {there['memory_gb']} GB"
     speed = ""
-    if "roofs" in result:
-        roofs = result["roofs"]
-        speed = f"; memory moves {roofs['bytes_per_second'] / 1e9:.1f} GB/s"
-        if "flops_per_second" in roofs:
-            speed += f", dense products run at {roofs['flops_per_second'] / 1e9:.0f} GFLOP/s"
+    for roof, words in (("bytes", "memory moves {:.1f} GB/s"), ("flops", "dense products run at {:.0f} GFLOP/s")):
+        most = result.get("roofs", {}).get(f"{roof}_per_second")
+        speed += f"; {words.format(most / 1e9)}" if most else ""
     return (
         f"**{device}**; {versions}; threads: {how['threads']}; medians of {how['repeat']}; seconds of the"
         f" {'clock' if clock_of(result) == 'clock' else 'processor'}{speed}."

@@ -65,9 +65,22 @@ def _with_side(worse: str) -> str:
         (_with_side('{ entry = "vbpr" }'), "nothing is set or searched of 'vbpr'"),
         (_with_side('{ entry = "vbpr", set = { l2 = 1 }, grid = { l2 = [1] } }'), "'l2' of 'vbpr' is both"),
         (_with_side("{ set = { l2 = 1 } }"), "the key 'entry' is missing"),
-        (_with_side('{ entry = "vbpr", grid = { l2 = 1 } }'), "grid = .* is not a table, each value a list"),
+        (_with_side('{ entry = "vbpr", grid = { l2 = 1 } }'), r"grid = \{'l2': 1\} is not a table, each value a list$"),
         (_with_side('{ entry = "vbpr", sets = { l2 = 1 } }'), "unknown key 'sets'.*'set'"),
         (_with_side('{ entry = "vbpr", set = { l2 = 1 }, where = "x" }'), "unknown key 'where'"),
+        (_with_side('{ entry = "vbpr", set = { l2 = "1" } }'), r"mine\.toml: \[c\]: l2 = '1' is not a finite number"),
+        (_with_side('{ entry = "vbpr", grid = { l2 = [1, -1] } }'), "l2 = -1 must be at least 0"),
+        (_with_side('{ entry = "vbpr", set = { heads = 2 } }'), "unknown key 'heads'"),
+        (
+            _with_side('{ entry = "vbpr", set = { "training.compiled" = "no" } }'),
+            "compiled = 'no' is not true or false",
+        ),
+        (_with_side('{ entry = "vbpr", set = { training.patience = 3 } }'), 'are quoted: "training.patience"'),
+        (_with_side('{ entry = "vbpr", grid = { training.patience = [3] } }'), 'are quoted: "training.patience"'),
+        (_with_side('{ entry = "full[heads=4]", set = { l2 = 0.1 } }'), "'full' takes no other settings"),
+        (_with_side('{ entry = "noise", set = { l2 = 0.1 } }'), r"'noise' is written 'full\[noise\]'"),
+        (CLAIM.format(worse="lattice[items-permuted", more=""), "stands in brackets"),
+        (CLAIM.format(worse="lattice[]", more=""), "stands in brackets"),
         (_with_side("3"), "worse = 3 is not a text or a table"),
         (CLAIM.format(worse="vbpr", more='datasets = "baby"'), "datasets = 'baby' is not a list"),
         (CLAIM.format(worse="vbpr", more="").replace("[c]", "[mine]"), "has the name of this file"),
@@ -163,6 +176,12 @@ def test_a_claim_brings_sides_with_settings_and_grids_of_its_own(
             r"mine\.toml: \[c\]: 'contrast' is what the variant",
         ),
         ('{ entry = "no-contrastive", set = { head = 2 } }', r"\[c\]: unknown key 'head'.*'heads'"),
+        (
+            '{ entry = "full", set = { heads = 1 } }',
+            r"mine\.toml: \[c\]: in .*, 'full' and 'full\{heads=1\}' are the same",
+        ),
+        ('{ entry = "full", set = { contrast = true, l2 = 1e-3 } }', "are the same runs"),
+        ('{ entry = "full", grid = { l2 = [0.1, 0.1] } }', r"\[c\]: the grid's key 'l2' has the value 0.1 twice"),
         ('{ entry = "no-contrastive", grid = { heads = [2, "x"] } }', r"\[c\]: heads = 'x' is not a whole number"),
         ('{ entry = "no-contrastive", grid = { heads = [] } }', r"\[c\]: the grid's key 'heads' has no values"),
         ('{ entry = "no-contrastive", set = { "training.patiance" = 2 } }', r"\[c\]: unknown key 'patiance'"),
@@ -176,3 +195,30 @@ def test_wrong_settings_of_a_claim_are_one_sentence_that_names_the_claim(
     with pytest.raises(InputError, match=message) as caught:
         read_study(_study(tmp_path, made))
     assert "\n" not in str(caught.value)
+
+
+def test_a_claim_whose_sides_a_study_makes_the_same_is_refused(tmp_path: Path) -> None:
+    same = """
+    title = "t"
+    datasets = ["a"]
+    claims = ["attention-fusion"]
+    [models.tmfun]
+    variants = ["full", "no-attention"]
+    set = { attention = false }
+    """
+    with pytest.raises(InputError, match=r"attention-fusion.*'full' and 'no-attention' are the same runs"):
+        read_study(_study(tmp_path, same))
+
+
+def test_a_side_under_a_control_has_the_name_that_studies_give_it(tmp_path: Path) -> None:
+    text = _with_side('"full[items-permuted]"').replace(
+        'better = "full"', 'better = { entry = "full", set = { l2 = 1 } }'
+    )
+    (tmp_path / "mine.toml").write_text(text)
+    assert read_claims(tmp_path)["c"].worse == "items-permuted"
+    listed = _with_side('{ entry = "lattice[constant]", set = { l2 = 1 } }').replace("full", "noise")
+    (tmp_path / "mine.toml").write_text(listed)
+    assert read_claims(tmp_path)["c"].worse == "lattice{l2=1}[constant]"
+    with_list = _with_side('{ entry = "full", set = { modalities = ["image", "text"] }, grid = { heads = [1, 2] } }')
+    (tmp_path / "mine.toml").write_text(with_list)
+    assert read_claims(tmp_path)["c"].worse == "full{modalities=image+text, heads=1|2}", "brackets are for controls"

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ablations import claims
+from ablations.claims import Side, chosen
+from ablations.outcomes import findings
+from ablations.search import unequal
 from reports import figures
 from reports.report import write_report
 
@@ -114,7 +119,8 @@ def test_sides_with_settings_of_a_claims_own_stand_in_verdict_and_selection_alon
     text = text.replace('["full"]', '["full", "no-contrastive"]\ncontrols = ["items-permuted"]')
     made = make(text)
     folder = report(made, tmp_path)
-    better, worse = "full{contrast_weight=0.003|0.03|0.3}", "no-contrastive{l2=0.001|0.01|0.1}"
+    (claim,) = chosen(["searched-contrast"])
+    better, worse = claim.better, claim.worse
     (verdict,) = rows(folder, "verdicts")
     cells = {cell.entry.name: cell for cell in made.plan.cells}
     means = [
@@ -133,6 +139,26 @@ def test_unequal_searches_are_warned_of(search: SimpleNamespace, undrawn: None, 
     page = (report(search, tmp_path) / "README.md").read_text()
     assert "**Unequal search.** Search sizes differ, in grid points: 1 for item-knn; 3 for vbpr; 6 for full," in page
     assert "with 1 seed" in page and page.index("**Unequal search.**") > page.index("## Selection")
+
+
+def test_a_verdict_says_that_its_sides_were_not_searched_alike(
+    make: Make, undrawn: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (claim,) = chosen(["contrastive-loss"])
+    side = Side("full", grid={"l2": (0.001, 0.1), "heads": (1, 2)})
+    uneven = replace(claim, name="uneven", better=side.name, own_sides=(side,))
+    monkeypatch.setattr(claims, "read_claims", lambda: {"contrastive-loss": claim, "uneven": uneven})
+    text = SEARCH.replace("seeds = 1", 'seeds = 2\nclaims = ["contrastive-loss", "uneven"]')
+    text = text.replace('["full"]', '["full", "no-contrastive"]')
+    made = make(text)
+    found = {each.claim.name: each for each in findings(made.plan, made.store)}
+    assert found["contrastive-loss"].searched == (6, 6) and not found["contrastive-loss"].unequal
+    assert found["uneven"].searched == (4, 6) == tuple(found["uneven"].to_json()["search_sizes"])
+    words = "unequal search: 4 grid points for the better side, 6 for the worse"
+    assert found["uneven"].unequal == words
+    folder = report(made, tmp_path)
+    assert (folder / "tables" / "verdicts.md").read_text().count(words) == 1
+    assert side.name not in unequal(made.plan), "what a claim brings is the claim's to compare"
 
 
 def test_a_search_figure_names_every_model(search: SimpleNamespace, undrawn: None, tmp_path: Path) -> None:

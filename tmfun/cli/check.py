@@ -117,8 +117,8 @@ def _answers(study: str | None, asked: "Sequence[Claim]", store: "Store") -> lis
             continue
         made = _studies_that_make([claim])
         where = f"; made by: {', '.join(made)}" if made else "; no shipped study makes it"
-        who = f"the study '{study}'" if study else "no study with records"
-        message = f"{who} makes no claim '{claim.name}'{where}"
+        who = f"the study '{study}' does not make" if study else "no study with records makes"
+        message = f"{who} the claim '{claim.name}'{where}"
         if not found:
             raise InputError(message)
         print(f"tmfun: {message}", file=sys.stderr)
@@ -213,6 +213,7 @@ def _print(answer: _Answer) -> None:
         notes.append(f"corrected for {finding.family} of the {finding.listed} claims of {claim.family}")
     notes += [f"proxy features: {', '.join(finding.proxies)}"] if finding.proxies else []
     notes += [f"mixed devices: {', '.join(finding.devices)}"] if len(finding.devices) > 1 else []
+    notes += [finding.unequal] if finding.unequal else []
     print(f"  {'; '.join(notes)}")
     print(f"  again: {answer.again}\n")
 

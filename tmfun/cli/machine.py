@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import os
 import sys
 
 from tmfun import PROJECT
 from tmfun.cli.common import DONE, FAILED, Commands, command, positive, prints_json
+from tmfun.errors import InputError
 
 
 def declare(commands: Commands) -> None:
@@ -51,10 +53,22 @@ def _doctor(options: argparse.Namespace) -> int:
     return FAILED if state["problems"] else DONE
 
 
+def _refuse_together(options: argparse.Namespace) -> None:
+    """Raise InputError for what bench would otherwise leave out without a word."""
+    cores = os.cpu_count() or 1
+    if options.threads > cores:
+        raise InputError(f"--threads {options.threads}: this machine has {cores} cores")
+    if options.scale and (options.models or options.data or options.compiled):
+        raise InputError("--scale measures TMFUN on sets of its own, and takes no models, --data or --compiled")
+    if options.write and options.quick:
+        raise InputError("--quick measures on small sets, once: too little for --write to keep")
+
+
 def _bench(options: argparse.Namespace) -> int:
     from ablations.scheduling import slots
     from ablations.speed import bench, tables
 
+    _refuse_together(options)
     asked = bench.Bench(
         models=tuple(options.models) or bench.MODELS,
         datasets=tuple(options.data or ()),

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tmfun.cli.common import DONE, FAILED, STUDY, Commands, command, count, described, positive, prints_json
+from tmfun.errors import InputError
 
 if TYPE_CHECKING:
     from ablations.planning import Cell, Plan
@@ -131,9 +132,10 @@ def _stages(cell: "Cell", store: "Store") -> str:
 
 
 def train(plan: "Plan", store: "Store", places: list[str], stack: int = 1) -> int:
-    """Run what is missing, a line per run; FAILED if any run failed."""
+    """Run what is missing, a line per run; FAILED if any run failed. InputError if nothing here can compile them."""
     from ablations.costs import spoken
     from ablations.scheduling import run_plan
+    from tmfun.training import no_compiler
 
     started = time.monotonic()
     names = plan.names(store)
@@ -151,6 +153,8 @@ def train(plan: "Plan", store: "Store", places: list[str], stack: int = 1) -> in
             flush=True,
         )
 
+    if any(run.training.get("compiled") for run in plan.to_do(store)) and (reason := no_compiler()):
+        raise InputError(reason)
     outcomes = run_plan(plan, store, places, line, stack)
     failed = [outcome for outcome in outcomes if outcome.failure]
     if outcomes:

@@ -176,6 +176,13 @@ def test_a_process_that_fails_is_shown_and_the_rest_goes_on(result: Result) -> N
     assert failed["scale"]["exponents"] == {"time": None, "memory": None}
 
 
+def test_without_roofs_there_is_no_floor_and_the_rest_is_shown(result: Result) -> None:
+    text = tables.sections({**result, "roofs": {"failure": "no reason given"}})
+    (line,) = [line for line in text.splitlines() if line.startswith("| TMFUN, synthetic-tiny")]
+    assert [cell.strip() for cell in line.split("|")[6:8]] == ["–", "–"]
+    assert "memory moves" not in text and "memory moves" in tables.sections(result)
+
+
 def test_a_measurement_runs_in_a_process_of_its_own_and_says_why_it_failed() -> None:
     found = bench.measure("knn", {"items": 50, "width": 4, "device": "cpu", "threads": 1, "obvious": False})
     assert times(found["seconds"]) and found["peak_memory_mb"] > 50
@@ -201,6 +208,11 @@ def test_results_are_kept_by_kind_of_machine_and_parts_renewed(result: Result, t
     assert bench.read(path) == {**result, "knn": []}
     bench.write(speed, tmp_path)
     assert bench.read(path) == result, "what was not measured again stays"
+    again = copy.deepcopy(next(row for row in result["models"] if row["model"] == "tmfun"))
+    again["fast"]["epoch"] = {"clock": 7.0, "cpu": 7.0}
+    bench.write({**speed, "models": [again]}, tmp_path)
+    kept = {row["title"]: row for row in bench.read(path)["models"]}
+    assert list(kept) == [row["title"] for row in result["models"]] and kept["TMFUN"] == again
     other = copy.deepcopy(result)
     other["machine"] |= {"gpu": "NVIDIA X1", "cores": 8}
     assert bench.path_of(other, tmp_path).name == "nvidia-x1-8-cores.json"
@@ -229,6 +241,14 @@ def test_the_command_prints_tables_json_and_one_sentence_on_mistakes(
     assert "unknown model 'tmfum' (did you mean 'tmfun'?)" in capsys.readouterr().err
     assert main(["bench", "--data", "nowhere", "--device", "cpu"]) == 2
     assert "no data set 'nowhere'" in capsys.readouterr().err
+    for words, reason in (
+        (["--scale", "--compiled"], "--scale measures TMFUN on sets of its own"),
+        (["--quick", "--write"], "too little for --write to keep"),
+        (["freedom", "--compiled", "--quick", "--data", "synthetic-tiny"], "freedom cannot be compiled"),
+        (["--threads", "99999"], "this machine has"),
+    ):
+        assert main(["bench", *words, "--device", "cpu"]) == 2
+        assert reason in capsys.readouterr().err
 
 
 def test_what_the_first_step_of_an_epoch_takes_beyond_the_others() -> None:
