@@ -1,5 +1,6 @@
-"""How long runs take: from the records there are, else a first guess."""
+"""How long runs take on a kind of device: from the records that were made there, else a first guess."""
 
+import math
 from collections import defaultdict
 
 import numpy as np
@@ -15,23 +16,29 @@ SECONDS_PER_INTERACTION = {"tmfun": 32e-6, "lattice": 22e-6, "vbpr": 10e-6, "lig
 USUAL_EPOCHS = 80  # until early stopping
 SECONDS_PER_EVALUATION = 6e-9  # per user and item
 START = 0.5  # seconds to load and build
+GROWTH = 1.5  # of a run with its interactions: epochs have more steps, and with a graph each step takes longer, too
 
 
 class Estimator:
-    """Seconds of a run, by the median of the records of its kind."""
+    """Seconds of a run on one kind of device, "cpu" or a GPU's name: the median of its model's records there, on its
+    data set, or on the set nearest in size, in proportion to the interactions; without any the first guess, a CPU's."""
 
-    def __init__(self, store: Store) -> None:
-        self.totals: dict[tuple[str, str], list[float]] = defaultdict(list)
+    def __init__(self, store: Store, device: str = "cpu") -> None:
+        self.interactions = {card.content_hash: card.train for card in store.cards()}
+        self.totals: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for run_id in store.run_ids():
             record = store.read(run_id)
-            key = (record.specification.dataset, record.specification.model)
-            self.totals[key].append(record.provenance["seconds"]["total"])
+            if record.provenance["device"] == device:
+                made = record.specification
+                self.totals[made.model][made.content_hash].append(record.provenance["seconds"]["total"])
 
     def seconds(self, run: Specification, card: Card) -> float:
-        """What one run will take, on one core."""
-        measured = self.totals.get((run.dataset, run.model))
+        """What one run will take, on one core or one GPU."""
+        measured = self.totals.get(run.model, {})
         if measured:
-            return float(np.median(measured))
+            larger = {of: card.train / self.interactions[of] for of in measured}
+            nearest = min(larger, key=lambda of: (of != run.content_hash, abs(math.log(larger[of]))))
+            return float(np.median(measured[nearest])) * larger[nearest] ** GROWTH
         if not run.training:
             return START + 2 * SECONDS_PER_EVALUATION * card.users * card.items
         epochs = min(run.training["max_epochs"], USUAL_EPOCHS)

@@ -125,6 +125,11 @@ class _Run:
         )
 
 
+def kind_of(device: str) -> str:
+    """The kind of a device, as records name it: "cpu", or the GPU's name."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
+
+
 class _Clock:
     """Where and how fast runs are made."""
 
@@ -138,7 +143,7 @@ class _Clock:
         """Of each of `stacked` runs that were trained together; the memory is what they needed together."""
         gpu_memory = round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1) if self.on_gpu else None
         return {
-            "device": torch.cuda.get_device_name(self.device) if self.on_gpu else "cpu",
+            "device": kind_of(self.device),
             "processor": processor(),
             "versions": {
                 "python": platform.python_version(),

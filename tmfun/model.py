@@ -234,7 +234,7 @@ class TMFUN(Recommender):
         if len(steps.h) < 2:  # nothing to align
             return steps.z_i.new_zeros(())
         keep, weights = once(items), None
-        if self.static_shapes:
+        if self.static_shapes or items.is_cuda:  # how many there are, a GPU would have to be waited for to say
             rows, weights = torch.arange(len(items), device=items.device), keep.to(steps.z_i.dtype)
         else:
             rows = keep.nonzero().squeeze(1)

@@ -16,8 +16,8 @@ from tmfun.dataset import Dataset
 from tmfun.recommender import Recommender
 from tmfun.streams import numpy_stream
 
-CELLS = 2**20  # scores held at a time
-CACHED = 2**18  # of them compared at a time: what stays in a core's cache
+CELLS, CELLS_ON_GPU = 2**20, 2**25  # scores held at a time
+CACHED = 2**18  # of them compared at a time on a CPU: what stays in a core's cache
 
 
 class NotFiniteError(Exception):
@@ -92,7 +92,8 @@ def _chunks(
 ) -> Iterator[tuple[Tensor, ...]]:
     """Per chunk of users: their ids, then row and item of each held-out pair, row and item of each training pair."""
     users = np.unique(held_out[:, 0])
-    for some in np.array_split(users, max(1, -(-len(users) * dataset.items // CELLS))):
+    cells = CELLS if torch.device(device).type == "cpu" else CELLS_ON_GPU
+    for some in np.array_split(users, max(1, -(-len(users) * dataset.items // cells))):
         parts = [some.astype(np.int64)]
         for pairs in (held_out, dataset.train):
             first, last = np.searchsorted(pairs[:, 0], [some[0], some[-1] + 1])

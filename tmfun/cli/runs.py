@@ -45,8 +45,7 @@ def _plan(options: argparse.Namespace) -> int:
     from ablations.scheduling import slots
     from ablations.studies import read_study
 
-    plan, store = plan_on_data(read_study(options.study)), Store()
-    places = len(slots("auto"))
+    plan, store, places = plan_on_data(read_study(options.study)), Store(), slots("auto")
     if options.json:
         print(json.dumps(_plan_numbers(plan, store, places), indent=1))
     else:
@@ -63,12 +62,13 @@ def run(options: argparse.Namespace) -> int:
 
     places = slots(options.device, options.jobs)
     plan, store = plan_on_data(read_study(options.study)), Store()
-    _print_plan(plan, store, len(places))
+    _print_plan(plan, store, places)
     return train(plan, store, places, options.stack)
 
 
-def _plan_numbers(plan: "Plan", store: "Store", places: int) -> dict[str, Any]:
+def _plan_numbers(plan: "Plan", store: "Store", places: list[str]) -> dict[str, Any]:
     from ablations.costs import Estimator
+    from ablations.execution import kind_of
     from ablations.search import unequal
 
     known, to_do = len(plan.runs(store)), len(plan.to_do(store))
@@ -79,10 +79,11 @@ def _plan_numbers(plan: "Plan", store: "Store", places: int) -> dict[str, Any]:
         "recorded": known - to_do,
         "to_do": to_do,
         "waiting_for_a_winner": plan.symbolic(store),
-        "side_by_side": places,
+        "side_by_side": len(places),
+        "device": kind_of(places[0]),
         "search_sizes": {str(size): names for size, names in plan.search_sizes().items()},
         "unequal_search": unequal(plan),
-        "seconds": round(Estimator(store).remaining(plan, store, places), 1),
+        "seconds": round(Estimator(store, kind_of(places[0])).remaining(plan, store, len(places)), 1),
         "skipped": [
             {"entry": cell.entry.name, "dataset": cell.card.name, "reason": cell.skipped}
             for cell in plan.cells
@@ -91,7 +92,7 @@ def _plan_numbers(plan: "Plan", store: "Store", places: int) -> dict[str, Any]:
     }
 
 
-def _print_plan(plan: "Plan", store: "Store", places: int) -> None:
+def _print_plan(plan: "Plan", store: "Store", places: list[str]) -> None:
     from ablations.costs import spoken
     from tmfun import formats
 
@@ -108,7 +109,7 @@ def _print_plan(plan: "Plan", store: "Store", places: int) -> None:
         print(f"  warning: {numbers['unequal_search']}")
     waiting = numbers["waiting_for_a_winner"]
     later = f", then up to {waiting} of grid winners" if waiting else ""
-    cost = f": about {spoken(numbers['seconds'])}, {places} side by side" if numbers["to_do"] else ""
+    cost = f": about {spoken(numbers['seconds'])}, {len(places)} side by side" if numbers["to_do"] else ""
     print(f"  {numbers['recorded']} runs have records, {numbers['to_do']} to run{later}{cost}", flush=True)
 
 
