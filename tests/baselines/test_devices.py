@@ -25,16 +25,22 @@ from tmfun.stacking import _Stack
 from tmfun.training import Training
 
 COPIES = {torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default}  # they may cross
+NOT_DETERMINISTIC = {  # there, by the documentation of torch.use_deterministic_algorithms; what models here could want
+    *("cumsum", "histc", "bincount", "kthvalue", "median", "put_", "nll_loss2d_forward", "grid_sampler_2d_backward"),
+    *("reflection_pad1d_backward", "replication_pad1d_backward", "avg_pool3d_backward", "_ctc_loss_backward"),
+}
 LEARNED = [name for name in MODELS if model_class(name).learned]
 
 
 class OneDevice(TorchDispatchMode):
-    """Refuses operations on tensors of several devices. Numbers may come from anywhere: they have no dimensions."""
+    """Refuses operations on tensors of several devices, and those that a GPU has no deterministic way for. Numbers may
+    come from anywhere: they have no dimensions."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.dim()]
         devices = {tensor.device.type for tensor in tensors}
         assert len(devices) < 2 or func in COPIES, f"{func} of tensors on {' and '.join(sorted(devices))}"
+        assert func.overloadpacket.__name__ not in NOT_DETERMINISTIC, f"{func} differs from run to run on a GPU"
         return func(*args, **(kwargs or {}))
 
 
@@ -105,15 +111,15 @@ def test_so_do_batches_and_ranks(toy: Dataset, monkeypatch: pytest.MonkeyPatch) 
     assert {ids.device.type for ids in vars(batch).values()} == {"meta"}
 
 
-class Stray(model_class("lightgcn")):  # type: ignore[misc]
-    """Reads a table that it has left on the CPU."""
-
-    def loss(self, batch: Batch) -> Tensor:
-        return super().loss(batch) + self.stray[batch.users].sum()
-
-
-def test_a_tensor_left_behind_would_be_seen(toy: Dataset, batch: Batch) -> None:
-    model = Stray(toy, Stray.settings_type(), 0).to("meta")
-    model.stray = torch.ones(toy.users)
-    with pytest.raises(AssertionError, match="tensors on cpu and meta"):
-        one_step_and_a_ranking(model, elsewhere(batch))
+def test_what_a_gpu_would_refuse_would_be_seen(toy: Dataset, batch: Batch) -> None:
+    model = model_class("lightgcn")(toy, model_class("lightgcn").settings_type(), 0).to("meta")
+    right = model.representations
+    stray, ids = torch.ones(toy.users, 1), elsewhere(batch)
+    for wrong, reason in (
+        (lambda: (right()[0] * stray, right()[1]), "tensors on cpu and meta"),
+        (lambda: (right()[0], right()[1][torch.arange(toy.items)]), "tensors on cpu and meta"),
+        (lambda: (right()[0].cumsum(dim=1), right()[1]), "cumsum.* differs from run to run"),
+    ):
+        model.representations = wrong
+        with pytest.raises(AssertionError, match=reason):
+            one_step_and_a_ranking(model, ids)
